@@ -1,0 +1,42 @@
+# Two commands do everything on a machine with python3, python3-venv, make and git:
+#   make demo    the server with three example apps, answers printed; ONCE=1 stops after the answers
+#   make test    every test
+# For work on Roost itself:
+#   make check   format, lint, types, import contracts, fast tests: under a minute
+#   make bench   what things cost
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench format reference clean
+
+demo: $(READY)
+	$(BIN)/roost demo $(if $(filter-out 0,$(ONCE)),--once)
+
+test: $(READY)
+	$(BIN)/pytest $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pyright
+	$(BIN)/pytest -q tests/unit tests/arch
+
+bench: $(READY)
+	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+format: $(READY)
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+# Pages of docs/reference that are made from code.
+reference: $(READY)
+	$(BIN)/python scripts/reference.py
+
+clean:
+	rm -rf $(VENV) .bootstrap .hypothesis .import_linter_cache .pytest_cache .ruff_cache dist
+
+$(READY): uv.lock pyproject.toml scripts/bootstrap.sh
+	sh scripts/bootstrap.sh

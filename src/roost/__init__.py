@@ -1,0 +1,84 @@
+"""Roost: a self-hosted serverless runtime for AI apps. One class, `roost run`, a URL.
+
+The author's names. They load on first use (PEP 562): `import roost` itself imports nothing, because every start of a runner, of the
+command line and of the author's own program pays for it. A test guards that.
+"""
+
+from __future__ import annotations
+
+# The name alone is what type checkers look for; importing it from `typing` would cost more than all the rest of this file.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from roost.sdk import exceptions as exceptions
+    from roost.sdk.app import App as App
+    from roost.sdk.app import get_current_app as get_current_app
+    from roost.sdk.context import RequestContext as RequestContext
+    from roost.sdk.endpoint import endpoint as endpoint
+    from roost.sdk.exceptions import AppException as AppException
+    from roost.sdk.exceptions import CUDAOutOfMemoryException as CUDAOutOfMemoryException
+    from roost.sdk.exceptions import FieldException as FieldException
+    from roost.sdk.exceptions import GPUException as GPUException
+    from roost.sdk.exceptions import GPUOutOfMemoryException as GPUOutOfMemoryException
+    from roost.sdk.exceptions import RequestCancelledException as RequestCancelledException
+    from roost.sdk.health import HealthCheck as HealthCheck
+    from roost.sdk.retry import RetryConfig as RetryConfig
+    from roost.sdk.testing import AppClient as AppClient
+    from roost.sdk.testing import AppClientError as AppClientError
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "App": "roost.sdk.app",
+    "AppClient": "roost.sdk.testing",
+    "AppClientError": "roost.sdk.testing",
+    "AppException": "roost.sdk.exceptions",
+    "CUDAOutOfMemoryException": "roost.sdk.exceptions",
+    "FieldException": "roost.sdk.exceptions",
+    "GPUException": "roost.sdk.exceptions",
+    "GPUOutOfMemoryException": "roost.sdk.exceptions",
+    "HealthCheck": "roost.sdk.health",
+    "RequestCancelledException": "roost.sdk.exceptions",
+    "RequestContext": "roost.sdk.context",
+    "RetryConfig": "roost.sdk.retry",
+    "endpoint": "roost.sdk.endpoint",
+    "exceptions": "roost.sdk.exceptions",
+    "get_current_app": "roost.sdk.app",
+}
+
+__all__ = [
+    "App",
+    "AppClient",
+    "AppClientError",
+    "AppException",
+    "CUDAOutOfMemoryException",
+    "FieldException",
+    "GPUException",
+    "GPUOutOfMemoryException",
+    "HealthCheck",
+    "RequestCancelledException",
+    "RequestContext",
+    "RetryConfig",
+    "__version__",
+    "endpoint",
+    "exceptions",
+    "get_current_app",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'roost' has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(home)
+    value = getattr(module, name, module)  # `exceptions` is a module itself
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

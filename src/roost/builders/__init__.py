@@ -1,0 +1,1 @@
+"""Package environments, from a recipe to a complete folder on disk."""

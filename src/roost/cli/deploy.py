@@ -1,0 +1,91 @@
+"""`roost deploy`: an app at its permanent address."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from roost.cli.options import HostFlag, JsonFlag, KeyFlag, ProfileFlag, connect, noun
+
+app = noun()
+
+
+def _auth(value: str) -> str:
+    from roost.cli.author import check_auth
+
+    return check_auth(value)
+
+
+def _message(value: str) -> str:
+    from roost.cli.author import check_message
+
+    return check_message(value)
+
+
+def _strategy(value: str) -> str:
+    if value not in ("rolling", "recreate"):
+        raise typer.BadParameter(f"{value!r} is neither rolling nor recreate.")
+    return value
+
+
+@app.command(name="deploy")
+def deploy(
+    reference: Annotated[
+        str | None,
+        typer.Argument(metavar="[REF]", help="FILE.py, FILE.py::Class, or the name of an app in pyproject.toml. Without it: the only app here."),
+    ] = None,
+    app_name: Annotated[str, typer.Option("--app-name", metavar="NAME", help="Name instead of the one that the class has.")] = "",
+    auth: Annotated[
+        str, typer.Option("--auth", metavar="MODE", callback=_auth, help="Who may call it: private, public or shared. Without it: the class's, or what it was.")
+    ] = "",
+    machine_type: Annotated[str, typer.Option("--machine-type", metavar="TYPE", help="Machine type instead of the class's.")] = "",
+    strategy: Annotated[
+        str,
+        typer.Option(
+            "--strategy", metavar="rolling|recreate", callback=_strategy, help="rolling: the new revision takes over when it is ready. recreate: the old one ends first."
+        ),
+    ] = "rolling",
+    message: Annotated[str, typer.Option("--message", "-m", callback=_message, help="What this revision is about.")] = "",
+    annotation: Annotated[list[str] | None, typer.Option("--annotation", metavar="NAME=VALUE", help="Something to remember with it; repeatable.")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Build the package environment anew.")] = False,
+    as_json: JsonFlag = False,
+    host: HostFlag = "",
+    key: KeyFlag = "",
+    profile: ProfileFlag = "",
+) -> None:
+    """Put an app at its permanent address.
+
+    Returns when the new revision answers. If it does not come up, the old one stays and the reason is printed.
+    """
+    from roost.cli.addresses import block, key_in_shell
+    from roost.cli.author import Changes, load, package, parse_annotations, send
+    from roost.cli.output import tell, tell_json
+    from roost.cli.screen import Screen
+    from roost.control.deploy import deploy as deploy_app
+    from roost.control.events import Done, Ready
+
+    annotations = parse_annotations(annotation or [])
+    with connect(host, key, profile) as api:
+        # First, because an import of the author's packages may take long, and without a server it is for nothing.
+        api.whoami()
+        loaded = load(reference)
+        changes = Changes(app_name=app_name, machine_type=machine_type, no_cache=no_cache, message=message, annotations=annotations)
+        packed = package(loaded, changes)
+        spec = packed.manifest.spec
+        ready: Ready | None = None
+        with Screen(sys.stderr) as screen:
+            screen.note(f"Deploying '{spec.class_name}' as app '{spec.name}'")
+            send(api, packed, screen)
+            for event in deploy_app(api, packed.manifest, auth=auth or packed.declared_auth, strategy=strategy):
+                screen.show(event)
+                if isinstance(event, Ready):
+                    ready = event
+                elif isinstance(event, Done):
+                    screen.done(f"Deployed {event.application}")
+                    if as_json:
+                        name = event.application.partition("/")[2]
+                        tell_json({"revision": event.revision_id, "app_name": name, "status": event.status})
+        if ready is not None and not as_json:
+            tell("\n".join(block(ready, packed.manifest, key_in_shell(api.target, profile))))

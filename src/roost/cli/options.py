@@ -1,0 +1,48 @@
+"""What many commands share: how a noun is declared, the flags that name a server, and the connection they lead to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from roost.control.api import Api
+    from roost.control.config import Target
+
+HostFlag = Annotated[str, typer.Option("--host", metavar="URL", help="Server to talk to; before ROOST_HOST and the profile.", show_default=False)]
+KeyFlag = Annotated[str, typer.Option("--key", metavar="ID:SECRET", help="Key to use; before ROOST_KEY and the profile.", show_default=False)]
+ProfileFlag = Annotated[str, typer.Option("--profile", metavar="NAME", help="Profile in config.toml; before ROOST_PROFILE.", show_default=False)]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def noun() -> typer.Typer:
+    """The Typer of one file. Without Rich in the help, which keeps `--help` quick, and without Typer's own way to show errors."""
+    return typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def target(host: str, key: str, profile: str) -> Target:
+    """The server that flags, variables and profile name, in that order."""
+    from roost.control import config
+
+    return config.resolve(host=host, key=key, profile=profile)
+
+
+def connect(host: str, key: str, profile: str) -> Api:
+    """A connection to that server. Nothing is sent yet."""
+    from roost.control.api import Api
+
+    return Api(target(host, key, profile))
+
+
+def full_name(api: Api, app: str) -> str:
+    """`owner/name` for what was typed: a name alone is an app of one's own."""
+    if "/" in app:
+        return app.strip("/")
+    return f"{api.target.owner or api.whoami()['owner']}/{app}"

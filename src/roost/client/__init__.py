@@ -1,0 +1,1 @@
+"""The caller's side: calls to apps, sync and async, over the public protocol."""

@@ -1,0 +1,138 @@
+"""From a bundle on this machine to a running app: upload what the server lacks, then listen to its events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+
+from roost.control.api import Api, Stream
+from roost.control.errors import ControlError, LostContact
+from roost.control.events import Accepted, Attached, Done, Ended, Event, Failed, Lost, Ready, parse
+from roost.control.patience import Broken, Mended, with_patience
+from roost.wire.manifest import Manifest
+
+CHUNK = 256 * 1024
+
+Blob = bytes | Path
+"""A piece of a bundle: its bytes, or the file that holds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What an upload sent: how many pieces the server lacked, and their bytes."""
+
+    pieces: int
+    size: int
+
+
+def upload(
+    api: Api, manifest: Manifest, blobs: Mapping[str, Blob], on_progress: Callable[[int, int], None] = lambda sent, total: None
+) -> Uploaded:
+    """Send the pieces that the server does not hold yet. `on_progress(sent, total)` counts bytes and is called as they leave."""
+    missing = [sha for sha in api.missing_blobs(manifest.blobs()) if sha in blobs]
+    sizes = {sha: _size(blobs[sha]) for sha in missing}
+    total, sent = sum(sizes.values()), 0
+
+    def counted(chunks: Iterable[bytes]) -> Iterator[bytes]:
+        nonlocal sent
+        for chunk in chunks:
+            yield chunk
+            sent += len(chunk)
+            on_progress(sent, total)
+
+    for sha in missing:
+        api.put_blob(sha, counted(_chunks(blobs[sha])), sizes[sha])
+    return Uploaded(len(missing), total)
+
+
+def deploy(api: Api, manifest: Manifest, *, auth: str | None, strategy: str = "rolling") -> Iterator[Event]:
+    """The events of a deploy, the last of which is Done. Raises ControlError with the server's reason when it failed."""
+    body = {"manifest": manifest.to_json(), "auth": auth, "strategy": strategy, "message": manifest.message}
+    for event in _events(api.deploy(body)):
+        if isinstance(event, Failed):
+            raise refused(event)
+        yield event
+        if isinstance(event, Done):
+            return
+    raise LostContact("The server went away before the deploy was done.", hint="Run the same command again: what is built already is not built twice.")
+
+
+def run(
+    api: Api,
+    manifest: Manifest,
+    *,
+    auth: str,
+    session: str,
+    clock: Callable[[], float] = monotonic,
+    pause: Callable[[float], None] = sleep,
+) -> Iterator[Event]:
+    """The events of a run, until somebody else ends it (Ended is the last) or the iteration is closed, which ends the run.
+
+    A stream that breaks is taken up again under the same `session`: Lost, then Attached, and the app keeps its address.
+    """
+    body = {"manifest": manifest.to_json(), "auth": auth, "session": session}
+
+    for item in with_patience(lambda: _until_the_end(api.run(body)), clock=clock, pause=pause):
+        match item:
+            case Broken(reason):
+                yield Lost(reason)
+            case Mended():
+                yield Attached()
+            case Failed():
+                raise refused(item)
+            case _:
+                yield item
+
+
+def deployed(api: Api, manifest: Manifest, *, auth: str | None) -> Ready:
+    """Deploy without listening, for programs: answers where the app is."""
+    ready: Ready | None = None
+    for event in deploy(api, manifest, auth=auth):
+        if isinstance(event, Ready):
+            ready = event
+    if ready is None:
+        raise ControlError("The server finished the deploy without saying where the app is.", hint="See `roost apps list`.")
+    return ready
+
+
+def refused(failed: Failed) -> ControlError:
+    return ControlError(failed.detail or "The server gave no reason.", hint=failed.hint, code=failed.error_type)
+
+
+def name_of(accepted: Accepted | Ready) -> str:
+    """The app's name without its owner, which `Api.end_run` wants."""
+    return accepted.application.partition("/")[2] or accepted.application
+
+
+def _until_the_end(stream: Stream) -> Iterator[Event]:
+    for event in _events(stream):
+        yield event
+        if isinstance(event, (Failed, Ended)):
+            return
+    raise LostContact("The server went away.")
+
+
+def _events(stream: Stream) -> Iterator[Event]:
+    try:
+        for line in stream:
+            event = parse(line)
+            if event is not None:
+                yield event
+    finally:
+        stream.close()
+
+
+def _size(blob: Blob) -> int:
+    return len(blob) if isinstance(blob, bytes) else blob.stat().st_size
+
+
+def _chunks(blob: Blob) -> Iterator[bytes]:
+    if isinstance(blob, bytes):
+        for start in range(0, len(blob), CHUNK):
+            yield blob[start : start + CHUNK]
+        return
+    with blob.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk

@@ -1,0 +1,70 @@
+"""What becomes of a runner after a response or an end, and what a broken call is called (spec: app-lifecycle.md §5; GAPS A7, A13, B4)."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """It serves on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeLoop:
+    """Ask its app's loop for an answer; without one it is terminated."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """It takes no new calls, its others get the grace, then it is terminated."""
+
+    reason: str
+
+
+Fate = Keep | ProbeLoop | Stop
+
+KEEP = Keep()
+_YES = ("1", "true")
+_NO = ("0", "false")
+
+
+def after_response(status: int, stop_header: str | None = None) -> Fate:
+    """The runner's fate after an app's response. `stop_header` is the value of `x-fal-stop-runner`, which beats the status."""
+    wish = stop_header.strip().lower() if stop_header is not None else ""
+    if wish in _YES:
+        return Stop("the app asked for it with x-fal-stop-runner")
+    if wish in _NO or status < 500:
+        return KEEP
+    if status == 503:
+        return Stop("the app answered 503")
+    return ProbeLoop(f"the app answered {status}")
+
+
+def classify_disconnect(headers_received: bool, process_gone: bool) -> str:
+    """The error code of a call whose runner broke off: "runner_incomplete_response" if its response had begun, else "runner_disconnected"
+    when the process is gone and "runner_connection_error" when only the connection is."""
+    if headers_received:
+        return "runner_incomplete_response"
+    return "runner_disconnected" if process_gone else "runner_connection_error"
+
+
+def describe_end(code: int | None, signal_number: int | None, error: str = "", oom_killed: bool = False) -> str:
+    """How a process ended, for a reason or an error text: "the process was killed by signal 11 (SIGSEGV)"."""
+    if error:
+        return f"the process could not be started: {error}"
+    if oom_killed:
+        return "the process was killed because it or the machine was out of memory"
+    if signal_number is not None:
+        return f"the process was killed by signal {signal_number} ({_signal_name(signal_number)})"
+    return "the process ended" if code is None else f"the process exited with code {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unnamed"

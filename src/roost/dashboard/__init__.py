@@ -1,0 +1,1 @@
+"""Pages for people; a client of the API without privileges of its own."""

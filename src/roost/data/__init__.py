@@ -1,0 +1,1 @@
+"""Bytes that are not rows: blobs and logs."""

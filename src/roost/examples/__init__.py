@@ -1,0 +1,1 @@
+"""Apps that ship with roost and run without downloading a model."""

@@ -1,0 +1,1 @@
+"""TLS and the first bytes of a connection, in front of the gateway."""

@@ -1,0 +1,111 @@
+"""The server's one ASGI app: tells roles apart, checks who may call, and turns every error of ours into its named answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from roost.gateway.resolve import Routes, Target
+from roost.gateway.sync import Ask, DirectCalls
+from roost.kit import log
+from roost.web import roles
+from roost.web.answers import Asgi, Receive, Scope, Send, send_error
+from roost.web.auth import KeyRing, Principal
+from roost.gateway.headers import find
+from roost.wire import ids
+from roost.wire.errors import RoostError
+
+_PREFLIGHT = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"*"),
+    (b"access-control-allow-headers", b"*"),
+    (b"access-control-max-age", b"600"),
+    (b"content-length", b"0"),
+]
+
+
+class Gateway:
+    """Routes each request to its role. `others` holds the ASGI apps of the roles that the gateway does not serve itself."""
+
+    def __init__(self, routes: Routes, keys: KeyRing, calls: DirectCalls, others: Mapping[str, Asgi]) -> None:
+        self._routes = routes
+        self._keys = keys
+        self._calls = calls
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"a {scope['type']} connection reached the gateway")
+        request_id = ids.request_id()
+        started = False
+
+        async def send_once(message: object) -> None:
+            nonlocal started
+            started = True
+            await send(message)  # type: ignore[arg-type]
+
+        try:
+            addressed = roles.address(find(scope["headers"], b"host") or b"", scope["raw_path"])
+            if addressed.role == "run":
+                await self._call(scope, receive, send_once, addressed.path, request_id)
+            else:
+                await self._other(addressed, scope, receive, send_once, request_id)
+        except RoostError as error:
+            await self._tell(scope, send, started, error, request_id)
+        except Exception as error:
+            log.exception("gateway.failed", error, path=scope["path"], request_id=request_id)
+            await self._tell(scope, send, started, RoostError("internal_error", f"Roost failed to handle this request ({request_id})"), request_id)
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send, path: bytes, request_id: str) -> None:
+        headers = scope["headers"]
+        if scope["method"] == "OPTIONS" and find(headers, b"access-control-request-method") is not None:
+            await send({"type": "http.response.start", "status": 204, "headers": [*_PREFLIGHT[:-1], (b"x-fal-request-id", request_id.encode())]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        target = await self._routes.resolve(path)
+        principal = self._may_call(target, find(headers, b"authorization"))
+        ask = Ask(
+            request_id,
+            target,
+            caller=principal.owner if principal else "anonymous",
+            is_owner=principal is not None and principal.owner == target.route.owner,
+        )
+        await self._calls.serve(scope, receive, send, ask)
+
+    def _may_call(self, target: Target, authorization: bytes | None) -> Principal | None:
+        """Who calls; None is an anonymous caller of a public app. Raises RoostError (spec: gateway-http.md §6, GAPS C14, C15)."""
+        route = target.route
+        if route.auth == "public":
+            try:
+                return self._keys.check(authorization) if authorization is not None else None
+            except RoostError:
+                # A public app takes everybody, also with a key of somebody else's world.
+                return None
+        try:
+            principal = self._keys.check(authorization)
+        except RoostError as error:
+            raise RoostError(
+                error.code, f'Cannot access application "{route.application}": {error.detail[0].lower()}{error.detail[1:]}', hint=error.hint
+            ) from None
+        if route.auth == "private" and principal.owner != route.owner:
+            raise RoostError("forbidden", f'Cannot access application "{route.application}": it is private to {route.owner}')
+        return principal
+
+    async def _other(self, addressed: roles.Addressed, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        app = self._others.get(addressed.role)
+        if app is None:
+            raise RoostError("not_found", f"this server does not serve {addressed.role} requests")
+        scope["raw_path"] = addressed.path
+        scope["roost.request_id"] = request_id
+        await app(scope, receive, send)
+
+    async def _tell(self, scope: Scope, send: Send, started: bool, error: RoostError, request_id: str) -> None:
+        caller = scope.get("roost.caller")
+        if started:
+            # The head of a response has gone out; only a broken connection can say that it will not be completed.
+            if caller is not None:
+                caller.hang_up_in(0)
+            return
+        if error.code == "payload_too_large" and caller is not None:
+            # The caller may still be sending: it needs a moment to read this answer before the connection ends.
+            caller.hang_up_in(5)
+        await send_error(send, error, request_id, error.headers, close=self._calls.closing)

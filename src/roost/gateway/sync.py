@@ -1,0 +1,288 @@
+"""Direct calls: at most once, never retried after a runner accepted them, failing fast with a named error (ARCHITECTURE §1, promise 4).
+
+The body is read whole, a slot is waited for, the call goes over the link, and the response passes through as it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from roost.core import admission, fate
+from roost.gateway import body as bodies
+from roost.gateway import headers as fields
+from roost.gateway.body import Body, CallerGone
+from roost.gateway.resolve import Target
+from roost.gateway.slots import Slots, refusal
+from roost.link.connection import Exchange, response_of
+from roost.link.directory import Entry
+from roost.web.answers import Receive, Scope, Send
+from roost.web.protocol import Caller
+from roost.wire import frames
+from roost.wire.errors import RoostError
+from roost.wire.frames import RequestHead
+from roost.wire.session import WINDOW
+
+_CANCEL_WAIT_S = 5.0
+# Events of our own in an exchange's queue, besides the link's frames.
+_CALLER_LOST, _TIMED_OUT = -1, -2
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call, resolved and authenticated."""
+
+    request_id: str
+    target: Target
+    caller: str
+    """Account of the caller; "anonymous" on public apps without a key."""
+    is_owner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Runners:
+    """What the gateway tells those who own the runners' lives."""
+
+    fate: Callable[[str, fate.Fate], None]
+    timed_out: Callable[[str], None]
+
+
+class DirectCalls:
+    """Serves calls of callers that wait on their connection."""
+
+    def __init__(self, slots: Slots, runners: Runners, now_ms: Callable[[], int], *, max_body: int, folder: str) -> None:
+        self._slots = slots
+        self._runners = runners
+        self._now_ms = now_ms
+        self._max_body = max_body
+        self._folder = folder
+        self._cancels: set[asyncio.Task[None]] = set()
+        self.closing = False
+        """The server hands over: connections end after their answer."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, ask: Ask) -> None:
+        """Answer one call. Raises RoostError for errors that the caller must be told; the response has not begun then."""
+        since_ms = self._now_ms()
+        route = ask.target.route
+        timeout = fields.find(scope["headers"], b"x-fal-request-timeout")
+        deadline = admission.start_deadline(
+            timeout.decode("latin-1") if timeout is not None else None, route.request_start_timeout_ms if ask.is_owner else None, since_ms
+        )
+        if isinstance(deadline, admission.Refuse):
+            raise refusal(deadline)
+        caller: Caller | None = scope.get("roost.caller")
+        try:
+            body = await bodies.read(scope["headers"], receive, self._max_body, self._folder)
+        except CallerGone:
+            return
+        try:
+            await self._attempts(scope, send, ask, body, caller, deadline, since_ms)
+        finally:
+            body.close()
+            if caller is not None:
+                caller.on_lost = None
+
+    async def _attempts(self, scope: Scope, send: Send, ask: Ask, body: Body, caller: Caller | None, deadline: admission.Deadline, since_ms: int) -> None:
+        head = self._head(scope, ask)
+        route = ask.target.route
+        hint = fields.find(scope["headers"], b"x-fal-runner-hint")
+        again = False
+        while True:
+            entry = await self._wait(ask, deadline, since_ms, hint.decode("latin-1") if hint else "", caller, again)
+            if entry is None:
+                return
+            call = _Call(self, ask, head, body, entry, caller)
+            if not await call.run(send, scope, route.request_timeout_ms):
+                return
+            again = True
+
+    async def _wait(self, ask: Ask, deadline: admission.Deadline, since_ms: int, hint: str, caller: Caller | None, again: bool) -> Entry | None:
+        """A reserved runner; None when the caller hung up while it waited."""
+        if caller is not None and caller.lost:
+            return None
+        waiting = asyncio.current_task()
+        assert waiting is not None
+        if caller is not None:
+            caller.on_lost = waiting.cancel
+        try:
+            return await self._slots.take(ask.target.route, deadline, since_ms=since_ms, hint=hint, again=again)
+        except asyncio.CancelledError:
+            if caller is not None and caller.lost:
+                return None
+            raise
+        finally:
+            if caller is not None:
+                caller.on_lost = None
+
+    def _head(self, scope: Scope, ask: Ask) -> RequestHead:
+        client = scope.get("client")
+        route = ask.target.route
+        return RequestHead(
+            scope["method"],
+            ask.target.path,
+            scope["query_string"],
+            fields.to_app(
+                scope["headers"],
+                request_id=ask.request_id,
+                endpoint=route.application + ask.target.path.decode("latin-1"),
+                caller=ask.caller,
+                client=client[0] if client else "",
+                scheme=scope["scheme"],
+            ),
+        )
+
+    # for the calls
+
+    def give_back(self, ask: Ask, entry: Entry) -> None:
+        self._slots.give_back(ask.target.route.application, entry)
+
+    def refused(self, entry: Entry) -> None:
+        self._slots.busy(entry)
+
+    def judged(self, entry: Entry, verdict: fate.Fate) -> None:
+        if not isinstance(verdict, fate.Keep):
+            self._runners.fate(entry.runner_id, verdict)
+
+    def timed_out(self, entry: Entry) -> None:
+        self._runners.timed_out(entry.runner_id)
+
+    def cancel(self, exchange: Exchange, head: RequestHead) -> None:
+        """Tell the app that this call's caller is gone: its `<path>/cancel` first, then the closed connection (streaming-realtime.md §5)."""
+        task = asyncio.get_running_loop().create_task(_cancel(exchange, head))
+        self._cancels.add(task)
+        task.add_done_callback(self._cancels.discard)
+
+
+class _Call:
+    """One attempt on one runner."""
+
+    def __init__(self, calls: DirectCalls, ask: Ask, head: RequestHead, body: Body, entry: Entry, caller: Caller | None) -> None:
+        self._calls = calls
+        self._ask = ask
+        self._head = head
+        self._body = body
+        self._entry = entry
+        self._caller = caller
+
+    async def run(self, send: Send, scope: Scope, timeout_ms: int) -> bool:
+        """Carry the call to its end. True: the runner was busy and nothing ran; try elsewhere."""
+        exchange = self._open()
+        if self._caller is not None:
+            self._caller.on_lost = lambda: exchange.put((_CALLER_LOST, exchange.stream, None))
+        timer = asyncio.get_running_loop().call_later(timeout_ms / 1000, lambda: exchange.put((_TIMED_OUT, exchange.stream, None)))
+        try:
+            return await self._until_answered(exchange, send, timeout_ms)
+        finally:
+            timer.cancel()
+            if self._caller is not None:
+                self._caller.on_lost = None
+
+    def _open(self) -> Exchange:
+        first = self._body.first(WINDOW)
+        try:
+            exchange = self._entry.connection.open(
+                self._head, first, body_ended=len(first) == self._body.size, released=lambda: self._calls.give_back(self._ask, self._entry)
+            )
+        except ValueError as error:
+            self._calls.give_back(self._ask, self._entry)
+            raise RoostError("bad_request", f"the request cannot be passed on: {error}") from None
+        self._sent = len(first)
+        return exchange
+
+    def _feed(self, exchange: Exchange) -> None:
+        """Send what the runner's window takes of a large body."""
+        while self._sent < self._body.size and exchange.connection.writable(exchange.stream):
+            data = self._body.read(self._sent, frames.CHUNK)
+            self._sent += len(data)
+            exchange.send_body(data, end=self._sent >= self._body.size)
+
+    async def _until_answered(self, exchange: Exchange, send: Send, timeout_ms: int) -> bool:
+        while True:
+            event = await exchange.next()
+            kind = event[0]
+            if kind == frames.RESPONSE:
+                await self._pass_on(exchange, event, send)
+                return False
+            if kind == frames.BUSY:
+                self._calls.refused(self._entry)
+                return True
+            if kind == frames.CREDIT:
+                self._feed(exchange)
+            elif kind == frames.RESET:
+                raise RoostError(event[2]["code"], event[2]["detail"])
+            elif kind == _CALLER_LOST:
+                self._calls.cancel(exchange, self._head)
+                return False
+            elif kind == _TIMED_OUT:
+                self._time_out(exchange)
+                raise RoostError("request_timeout", f"the call took longer than request_timeout ({timeout_ms / 1000:g} s) and was ended")
+            elif kind in (0, frames.DONE):
+                raise RoostError(fate.classify_disconnect(headers_received=False, process_gone=True), "the runner went away in the middle of the call")
+
+    def _time_out(self, exchange: Exchange) -> None:
+        self._calls.cancel(exchange, self._head)
+        self._calls.timed_out(self._entry)
+
+    async def _pass_on(self, exchange: Exchange, event: tuple[int, int, object], send: Send) -> None:
+        head = response_of(event)
+        self._calls.judged(self._entry, fate.after_response(head.status, _stop_header(head.headers)))
+        kept = fields.to_caller(head.status, head.headers, request_id=self._ask.request_id, runner_id=self._entry.runner_id)
+        if kept is None:
+            self._calls.cancel(exchange, self._head)
+            raise RoostError("response_headers_too_large", "the app's response headers are larger than 16 KB", hint="Send large values in the body.")
+        if exchange.finished and not exchange.events:
+            raise RoostError(fate.classify_disconnect(headers_received=True, process_gone=True), "the runner went away after its response had begun")
+        if self._calls.closing:
+            kept.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": head.status, "headers": kept})
+        while True:
+            kind, _, value = await exchange.next()
+            if kind == frames.BODY_END:
+                await send({"type": "http.response.body", "body": value})
+                return
+            if kind == frames.BODY:
+                await send({"type": "http.response.body", "body": value, "more_body": True})
+                exchange.consumed(len(value))
+            elif kind == _CALLER_LOST:
+                self._calls.cancel(exchange, self._head)
+                return
+            elif kind == _TIMED_OUT:
+                self._time_out(exchange)
+                self._abort()
+                return
+            elif kind in (0, frames.RESET, frames.DONE):
+                self._abort()
+                return
+
+    def _abort(self) -> None:
+        """The response cannot be completed and the caller must notice: only a broken connection says so after the head has gone out."""
+        if self._caller is not None:
+            self._caller.hang_up_in(0)
+
+
+async def _cancel(exchange: Exchange, head: RequestHead) -> None:
+    path = head.path.rstrip(b"/") + b"/cancel"
+    kept = [(name, value) for name, value in head.headers if name not in (b"content-length", b"content-type")]
+    kept += [(b"content-type", b"application/json"), (b"content-length", b"2")]
+    if not exchange.finished and not exchange.connection.lost:
+        told = exchange.connection.open(RequestHead("POST", path, b"", kept), b"{}", body_ended=True, bypass=True)
+        try:
+            await asyncio.wait_for(_ended(told), _CANCEL_WAIT_S)
+        except (asyncio.TimeoutError, TimeoutError):
+            told.cancel()
+    exchange.cancel()
+    await _ended(exchange)
+
+
+async def _ended(exchange: Exchange) -> None:
+    """Read and throw away until nothing more comes; unread bodies would hold the runner's window shut."""
+    while not exchange.finished:
+        kind, _, value = await exchange.next()
+        if kind in (frames.BODY, frames.BODY_END) and value:
+            exchange.consumed(len(value))
+
+
+def _stop_header(headers: frames.Headers) -> str | None:
+    value = fields.find(headers, b"x-fal-stop-runner")
+    return value.decode("latin-1") if value is not None else None

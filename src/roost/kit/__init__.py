@@ -1,0 +1,1 @@
+"""IO without our domain: clock, loops, processes, logs."""

@@ -1,0 +1,42 @@
+"""Nudges between loops of one process. A hint carries nothing and may be lost: whoever is woken reads the truth in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+
+class Hints:
+    """Named topics. `give` wakes everybody who listens to the topic now."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, set[asyncio.Event]] = {}
+
+    def give(self, topic: str) -> None:
+        for event in self._listeners.get(topic, ()):
+            event.set()
+
+    @contextlib.contextmanager
+    def listen(self, *topics: str) -> Iterator[asyncio.Event]:
+        """An event that is set by each hint on these topics; the listener clears it before it reads the store."""
+        event = asyncio.Event()
+        for topic in topics:
+            self._listeners.setdefault(topic, set()).add(event)
+        try:
+            yield event
+        finally:
+            for topic in topics:
+                listeners = self._listeners[topic]
+                listeners.discard(event)
+                if not listeners:
+                    del self._listeners[topic]
+
+
+async def wait(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for a hint at most so long. False: the time passed."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except (asyncio.TimeoutError, TimeoutError):
+        return False
+    return True

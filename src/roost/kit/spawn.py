@@ -1,0 +1,77 @@
+"""The vocabulary of starting processes: what to start, how it ended, and the protocol of whoever starts them.
+
+The server never forks: it asks the supervisor, through `supervisor`'s channel (`server/supervised.py`). Tests without a
+supervisor use `kit/process.py`. Both keep this contract, which `tests/contract/test_spawner.py` proves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """One process to start, in a session (process group) of its own."""
+
+    name: str
+    """Unique among the living; the runner's or build step's id."""
+    kind: str
+    """"runner": lives on when the server dies. "build": ends with the server."""
+    argv: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict[str, str])
+    """The whole environment; nothing is inherited."""
+    cwd: str = "/"
+    stdin: str = ""
+    """Written to the process's stdin, which is then closed."""
+    output: str = ""
+    """File that stdout and stderr are appended to; created with mode 0600."""
+    memory_bytes: int | None = None
+    """Reserved for limits of the machine type; may be ignored where the machine cannot enforce it."""
+    grace_ms: int = 5_000
+    """Time between SIGTERM and SIGKILL when the whole tree is shut down and nobody says another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """How a process ended. Exactly one of `code` and `signal` is set, unless it never started: then `error` says why."""
+
+    name: str
+    kind: str
+    pid: int | None
+    code: int | None
+    signal: int | None
+    error: str = ""
+    oom_killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    name: str
+    kind: str
+    pid: int
+    state: str = "running"
+    """"running", or "stopped" by SIGSTOP: alive, but it answers nothing."""
+
+
+class Spawner(Protocol):
+    """Starts and ends processes. Exits arrive on the callback given to `subscribe`, once each, also for those stopped."""
+
+    async def start(self, spawn: Spawn) -> int:
+        """Start it and answer its pid. Raises OSError with a sentence if it cannot be started."""
+        ...
+
+    async def stop(self, name: str, grace_ms: int) -> None:
+        """SIGTERM now, SIGKILL to its whole process group after `grace_ms`; returns at once. Unknown names are ignored."""
+        ...
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL to the whole process group; returns at once. Unknown names are ignored."""
+        ...
+
+    async def living(self) -> list[Living]: ...
+
+    def subscribe(self, kind: str, on_exit: Callable[[Exited], None]) -> None:
+        """Call `on_exit`, on the event loop, for each ended process of this kind."""
+        ...

@@ -1,0 +1,112 @@
+"""Who is connected: the runners that this gateway can send calls to, and how many calls each has from here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from roost.link.connection import CallConnection
+
+
+@dataclass(slots=True)
+class Entry:
+    """One connected runner. `in_flight` counts this gateway's calls only; the runner itself is the judge of its slots."""
+
+    runner_id: str
+    revision_id: str
+    slots: int
+    connection: CallConnection
+    draining: bool = False
+    in_flight: int = 0
+    served: int = 0
+    ready_ms: int = 0
+    idle_since_ms: int = 0
+    refusing: bool = False
+    """It answered BUSY: calls of other gateways, or its drain, take its slots. Asked again after a moment."""
+    hints: tuple[str, ...] = ()
+    """What its last response reported (`X-Fal-Runner-Hints`)."""
+
+    @property
+    def id(self) -> str:
+        return self.runner_id
+
+    @property
+    def free(self) -> int:
+        """Calls it would take now, as far as this gateway knows; 0 when it takes none."""
+        if self.draining or self.refusing or self.connection.going_away:
+            return 0
+        return self.slots - self.in_flight
+
+
+@dataclass(slots=True)
+class Directory:
+    """Connected runners by revision. Tells its listeners when a slot may have become free and when the set changes."""
+
+    _by_revision: dict[str, list[Entry]] = field(default_factory=dict[str, list[Entry]])
+    _by_runner: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    on_free: Callable[[str], None] = lambda revision_id: None
+    """A slot of this revision may be free."""
+    on_change: Callable[[str], None] = lambda runner_id: None
+    """This runner connected, was lost, or goes away."""
+
+    def add(self, runner_id: str, revision_id: str, slots: int, connection: CallConnection, now_ms: int) -> Entry:
+        """A runner is ready. A newer connection of the same runner takes the older one's place for new calls."""
+        old = self._by_runner.get(runner_id)
+        if old is not None:
+            self._forget(old)
+        entry = Entry(runner_id, revision_id, slots, connection, ready_ms=now_ms, idle_since_ms=now_ms)
+        if old is not None:
+            entry.served, entry.ready_ms = old.served, old.ready_ms
+        self._by_runner[runner_id] = entry
+        self._by_revision.setdefault(revision_id, []).append(entry)
+        self.on_change(runner_id)
+        self.on_free(revision_id)
+        return entry
+
+    def lost(self, connection: CallConnection) -> None:
+        entry = self._by_runner.get(connection.runner_id)
+        if entry is not None and entry.connection is connection:
+            self._forget(entry)
+            self.on_change(entry.runner_id)
+
+    def going_away(self, connection: CallConnection) -> None:
+        entry = self._by_runner.get(connection.runner_id)
+        if entry is not None and entry.connection is connection:
+            entry.draining = True
+            self.on_change(entry.runner_id)
+
+    def drain(self, runner_id: str) -> None:
+        """Send this runner nothing more."""
+        entry = self._by_runner.get(runner_id)
+        if entry is not None:
+            entry.draining = True
+
+    def get(self, runner_id: str) -> Entry | None:
+        return self._by_runner.get(runner_id)
+
+    def of_revision(self, revision_id: str) -> list[Entry]:
+        return self._by_revision.get(revision_id, [])
+
+    def all(self) -> Iterable[Entry]:
+        return self._by_runner.values()
+
+    def took(self, entry: Entry) -> None:
+        """A call is sent to this runner."""
+        entry.in_flight += 1
+        entry.served += 1
+
+    def gave_back(self, entry: Entry, now_ms: int) -> None:
+        """A call's slot is free again."""
+        entry.in_flight -= 1
+        if entry.in_flight == 0:
+            entry.idle_since_ms = now_ms
+            self.on_change(entry.runner_id)
+        self.on_free(entry.revision_id)
+
+    def _forget(self, entry: Entry) -> None:
+        self._by_runner.pop(entry.runner_id, None)
+        entries = self._by_revision.get(entry.revision_id)
+        if entries is not None and entry in entries:
+            entries.remove(entry)
+            if not entries:
+                del self._by_revision[entry.revision_id]

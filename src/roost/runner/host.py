@@ -1,0 +1,267 @@
+"""The life of a runner: load the class, run setup(), dial the gateways, serve, and end in good order.
+
+spec: app-lifecycle.md §3 (process model), §4 (start-up), §8 (shutdown). The order at SIGTERM: handle_exit() at once, no new calls,
+calls in flight finish, teardown(), exit. The grace period's SIGKILL comes from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from roost.runner import dial
+from roost.runner.calls import CallConnection
+from roost.runner.control import Control, stacks
+from roost.runner.dispatch import AsgiApp
+from roost.runner.logs import Output
+from roost.wire.launch import LINK_VERSIONS, Hello, Ticket
+from roost.wire.session import Slots
+
+_GOAWAY_WAIT_S = 1.0
+EXIT_LOAD_FAILED = 81
+EXIT_SETUP_FAILED = 82
+EXIT_REFUSED = 83
+
+
+class Host:
+    """One runner process."""
+
+    def __init__(self, ticket: Ticket, output: Output, runtime: str) -> None:
+        self._ticket = ticket
+        self._output = output
+        self._runtime = runtime
+        self._slots = Slots(ticket.spec.max_multiplexing or 1)
+        self._control = Control(ticket, os.getpid(), runtime, self._order)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._app: Any = None
+        self._asgi: AsgiApp | None = None
+        self._connections: set[CallConnection] = set()
+        self._stopping: asyncio.Event | None = None
+        self._exit_asked = False
+        self._serving = False
+        self._dials: set[asyncio.Task[None]] = set()
+
+    def run(self) -> int:
+        """Serve until told to stop. Answers the process's exit code."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        self._control.start()
+        os.environ["FAL_RUNNER_STATE"] = os.environ["ROOST_RUNNER_STATE"] = "SETUP"
+        try:
+            self._load()
+        except BaseException as error:
+            if self._exit_asked:
+                return 0
+            self._failed("load", error)
+            return EXIT_LOAD_FAILED
+        return asyncio.run(self._serve())
+
+    def _load(self) -> None:
+        # Imported here and not at the top: everything that the author's environment may lack must fail inside this report.
+        from roost.runner.unpickle import load_class
+        from roost.sdk.app import create
+
+        self._control.report({"op": "state", "state": "SETUP"})
+        self._app = create(load_class(Path(self._ticket.bundle) / "app.pkl"))
+
+    async def _serve(self) -> int:
+        from roost.sdk.asgi import build_asgi
+        from roost.sdk.lifecycle import run_setup, run_teardown
+
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        _widen_threads(max(40, self._slots.limit))
+        lifespan: _Lifespan | None = None
+        try:
+            await run_setup(self._app)
+            self._asgi = build_asgi(self._app)
+            lifespan = _Lifespan(self._asgi)
+            await lifespan.start()
+        except BaseException as error:
+            if self._exit_asked:
+                return 0
+            self._failed("setup", error)
+            return EXIT_SETUP_FAILED
+        os.environ["FAL_RUNNER_STATE"] = os.environ["ROOST_RUNNER_STATE"] = "RUNNING"
+        self._serving = True
+        self._control.state = "READY"
+        self._dial()
+        await self._stopping.wait()
+        await self._drain()
+        os.environ["FAL_RUNNER_STATE"] = os.environ["ROOST_RUNNER_STATE"] = "TERMINATING"
+        try:
+            await lifespan.stop()
+            await run_teardown(self._app)
+        except Exception:
+            self._output.say("teardown() raised:\n" + traceback.format_exc().rstrip())
+        for connection in list(self._connections):
+            await connection.close()
+        self._output.finish()
+        self._control.finish(None)
+        return 0
+
+    async def _drain(self) -> None:
+        """Say to every gateway that nothing more is taken, and let what runs come to its end."""
+        self._slots.draining = True
+        for connection in list(self._connections):
+            connection.go_away()
+        confirmed = [connection.goaway_confirmed for connection in self._connections]
+        if confirmed:
+            # A call that was on its way when the gateway heard of it is answered BUSY, not lost.
+            await asyncio.wait(confirmed, timeout=_GOAWAY_WAIT_S)
+        while self._slots.in_use or any(connection.busy for connection in self._connections):
+            await asyncio.sleep(0.005)
+
+    # connections
+
+    def _dial(self) -> None:
+        assert self._loop is not None
+        task = self._loop.create_task(self._dial_until_welcome())
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _dial_until_welcome(self) -> None:
+        assert self._loop is not None and self._asgi is not None
+        pause = 0.01
+        while not self._slots.draining:
+            hello = Hello("calls", self._ticket.runner_id, self._ticket.token, LINK_VERSIONS, os.getpid(), self._runtime, "READY")
+            try:
+                sock = await self._loop.run_in_executor(None, dial.connect_any, self._ticket.addresses)
+                sock.setblocking(False)
+                asgi = self._asgi
+                connect = self._loop.create_unix_connection if sock.family == socket.AF_UNIX else self._loop.create_connection
+                await connect(lambda: CallConnection(asgi, self._slots, self._output, hello, self._welcomed, self._lost), sock=sock)
+                return
+            except OSError:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+
+    def _welcomed(self, connection: CallConnection) -> None:
+        self._connections.add(connection)
+        if self._slots.draining:
+            connection.go_away()
+        self._control.report({"op": "state", "state": "READY"})
+
+    def _lost(self, connection: CallConnection, refusal: str) -> None:
+        was_welcome = connection in self._connections
+        self._connections.discard(connection)
+        if refusal:
+            self._output.say(f"the server refused this runner: {refusal}")
+            self._begin_exit()
+        elif not self._slots.draining and not self._connections:
+            assert self._loop is not None
+            # A gateway that refuses without a word must not be dialled in a busy loop.
+            self._loop.call_later(0.0 if was_welcome else 0.25, self._dial)
+
+    # orders and signals
+
+    def _order(self, order: dict[str, Any]) -> None:
+        """On the control thread."""
+        op = order.get("op")
+        loop = self._loop
+        if op == "ping":
+            reply = {"op": "pong", "id": order.get("id")}
+            if loop is not None:
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._control.report, reply)
+        elif op == "stack":
+            self._control.report({"op": "stack", "id": order.get("id"), "text": stacks()})
+        elif op == "redial" and loop is not None:
+            loop.call_soon_threadsafe(self._dial)
+        elif op == "drain" and loop is not None:
+            loop.call_soon_threadsafe(self._begin_drain)
+        elif op == "refused":
+            self._output.say(f"the server refused this runner: {order.get('reason')}")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _begin_drain(self) -> None:
+        self._slots.draining = True
+        for connection in self._connections:
+            connection.go_away()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """SIGTERM: handle_exit() runs here, at once, also when a handler holds the event loop."""
+        if self._exit_asked:
+            return
+        self._exit_asked = True
+        if self._app is not None:
+            from roost.sdk.lifecycle import run_handle_exit
+
+            try:
+                run_handle_exit(self._app)
+            except BaseException:
+                self._output.say("handle_exit() raised:\n" + traceback.format_exc().rstrip())
+        if self._serving:
+            self._begin_exit()
+        else:
+            raise SystemExit(0)  # interrupts a setup() that runs or an import that hangs
+
+    def _begin_exit(self) -> None:
+        if self._loop is not None and self._stopping is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def _failed(self, stage: str, error: BaseException) -> None:
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+        for line in text.splitlines():
+            print(line, file=sys.stderr)
+        self._output.finish()
+        self._control.finish(
+            {
+                "op": "failed",
+                "stage": stage,
+                "error": f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
+                "traceback": text[-16_000:],
+                "hint": str(getattr(error, "hint", "")),
+            }
+        )
+
+
+class _Lifespan:
+    """The ASGI lifespan of the author's FastAPI app: start-up before the first call, shutdown after the last."""
+
+    def __init__(self, app: AsgiApp) -> None:
+        self._app = app
+        self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._outbox: asyncio.Queue[Any] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        await self._ask("startup")
+
+    async def stop(self) -> None:
+        if self._task is not None and not self._task.done():
+            await self._ask("shutdown")
+            await asyncio.wait([self._task])
+
+    async def _ask(self, phase: str) -> None:
+        await self._inbox.put({"type": f"lifespan.{phase}"})
+        answer = await self._outbox.get()
+        if answer is not None and answer["type"] == f"lifespan.{phase}.failed":
+            raise RuntimeError(f"the app's lifespan {phase} failed: {answer.get('message', '')}")
+
+    async def _run(self) -> None:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
+        try:
+            await self._app(scope, self._inbox.get, self._outbox.put)
+        except Exception:
+            print(traceback.format_exc().rstrip(), file=sys.stderr)
+            await self._outbox.put({"type": "lifespan.startup.failed", "message": "it raised (see the log)"})
+        else:
+            await self._outbox.put(None)
+
+
+def _widen_threads(count: int) -> None:
+    """Sync handlers run in anyio's threads; fewer than the slots would make a slot wait for a thread."""
+    import anyio.to_thread
+
+    anyio.to_thread.current_default_thread_limiter().total_tokens = count
+

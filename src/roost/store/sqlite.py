@@ -1,0 +1,269 @@
+"""The embedded database: SQLite through apsw, in WAL mode with a sync to disk at each commit, and with group commit.
+
+One writer; whatever queued up while it was busy is committed together, with one sync (ARCHITECTURE §7). Each work runs in a savepoint of its
+own. Readers have read-only connections and never wait for the writer. `:memory:` is the same code with one connection on the event loop.
+"""
+
+# pyright: reportUnknownMemberType=false
+# apsw's stubs name `collections.abc.Buffer`, which Python 3.10 and 3.11 do not have.
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from roost.store import places
+from roost.store.driver import Args, Read, Row, Stats, T, Value, Write
+from roost.store.errors import DatabaseBusy, DatabaseUnusable, DiskTrouble, StoreError, Violation
+from roost.store.lanes import Done, Failed, Lane, LoopLane, Outcome, ThreadLane, Work
+
+MEMORY = ":memory:"
+BUSY_MS = 5_000
+READERS = 2
+TOGETHER = 512
+"""At most so many writes share a commit, so that the first of them does not wait for ever longer batches."""
+
+_OUT_OF_ORDER = (apsw.FullError, apsw.IOError, apsw.NoMemError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError)
+"""The database, not the statement, is in trouble. SQLite may have rolled back all of the transaction, so all in it must be told."""
+
+
+class SqliteDriver:
+    """A `Driver` on one SQLite file, or on memory. Made by `SqliteDriver.open`."""
+
+    def __init__(self, name: str, writer: Writer, writes: Lane, reads: Lane) -> None:
+        self.name = name
+        self._writer = writer
+        self._writes = writes
+        self._reads = reads
+
+    @classmethod
+    async def open(cls, path: Path | str, *, readers: int = READERS) -> SqliteDriver:
+        """Open the database, which is made if it is not there. Raises a `StoreError` that says why it cannot be used."""
+        if str(path) == MEMORY:
+            writer = Writer(_connect(MEMORY))
+            return cls(MEMORY, writer, LoopLane(writer), LoopLane(Guest(writer.connection)))
+        path = Path(path)
+        # Recovery after a crash reads the whole log, and another process may have to be waited for.
+        writer, snapshots = await asyncio.to_thread(_open_file, path, readers)
+        return cls(str(path), writer, ThreadLane("store-writer", [writer], TOGETHER), ThreadLane("store-reader", snapshots, 1))
+
+    async def write(self, work: Write[T]) -> T:
+        return await self._writes.do(work)
+
+    async def read(self, work: Read[T]) -> T:
+        return await self._reads.do(work)
+
+    def stats(self) -> Stats:
+        return Stats(self._writer.writes, self._writer.commits)
+
+    async def close(self) -> None:
+        # Readers first: the last connection to close folds the log into the file, and that needs one that may write.
+        await self._reads.close()
+        await self._writes.close()
+
+
+class Writer:
+    """Commits works together. All or none of a batch is on disk, except those works that failed by themselves."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self.writes = 0
+        self.commits = 0
+        self._tx = Tx(connection)
+
+    def run(self, works: Sequence[Work]) -> list[Outcome]:
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            outcomes = [self._one(work) for work in works]
+            self.connection.execute("COMMIT")
+        except Exception as error:  # the batch is lost, and each caller must hear it; a writer that dies would leave them waiting
+            self._give_up()
+            return [Failed(in_words(error)) for _ in works]
+        self.writes += len(works)
+        self.commits += 1
+        return outcomes
+
+    def _one(self, work: Work) -> Outcome:
+        self.connection.execute("SAVEPOINT work")
+        try:
+            value = work(self._tx)
+        except _OUT_OF_ORDER:
+            raise
+        except Exception as error:
+            self.connection.execute("ROLLBACK TO work")
+            self.connection.execute("RELEASE work")
+            return Failed(in_words(error))
+        self.connection.execute("RELEASE work")
+        return Done(value)
+
+    def _give_up(self) -> None:
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+        except apsw.Error:
+            # SQLite has rolled back by itself, or will when the next BEGIN fails and we come here again.
+            pass
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class Reader:
+    """Runs each work on a snapshot of its own."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._tx = Tx(connection)
+
+    def run(self, works: Sequence[Work]) -> list[Outcome]:
+        return [self._one(work) for work in works]
+
+    def _one(self, work: Work) -> Outcome:
+        try:
+            self._connection.execute("BEGIN")
+            try:
+                return Done(work(self._tx))
+            finally:
+                self._connection.execute("ROLLBACK")
+        except Exception as error:
+            return Failed(in_words(error))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Guest(Reader):
+    """A reader on the writer's connection, which it leaves open."""
+
+    def close(self) -> None:
+        pass
+
+
+class Tx:
+    """`Reading` and `Writing` on one connection."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, sql: str, args: Args | None = None) -> list[Row]:
+        return list(self._execute(sql, args))
+
+    def row(self, sql: str, args: Args | None = None) -> Row | None:
+        # To its end, not one step: a statement with RETURNING that is left half-way would stay open.
+        return next(iter(self.rows(sql, args)), None)
+
+    def run(self, sql: str, args: Args | None = None) -> int:
+        self._execute(sql, args)
+        return self._connection.changes()
+
+    def script(self, sql: str) -> None:
+        self._execute(sql, None)
+
+    def _execute(self, sql: str, args: Args | None) -> apsw.Cursor:
+        try:
+            return self._connection.execute(sql, args)
+        except UnicodeEncodeError:
+            # A traceback may hold half a character (a file name that is no UTF-8). Losing it is better than losing the reason.
+            return self._connection.execute(sql, {key: _whole(value) for key, value in (args or {}).items()})
+
+
+def in_words(error: Exception) -> Exception:
+    """The `StoreError` for an error of SQLite, caused by it. Other errors are the work's own and stay as they are."""
+    if not isinstance(error, apsw.Error):
+        return error
+    told = _told(error)
+    told.__cause__ = error
+    return told
+
+
+def _told(error: apsw.Error) -> StoreError:
+    match error:
+        case apsw.FullError():
+            return DiskTrouble(
+                "The server cannot store anything: its disk is full.", hint="Make room on the disk of ROOST_HOME and ask again."
+            )
+        case apsw.IOError() | apsw.NoMemError():
+            return DiskTrouble(
+                f"The server cannot store anything: its disk fails ({error}).", hint="Look at the disk of ROOST_HOME and ask again."
+            )
+        case apsw.BusyError() | apsw.LockedError():
+            return DatabaseBusy(
+                f"Another process has held the database for {BUSY_MS / 1000:g} s.",
+                hint="End whatever else has roost.db open and ask again.",
+            )
+        case apsw.CorruptError() | apsw.NotADBError():
+            return DatabaseUnusable(
+                f"The database is damaged or is no SQLite database ({error}).",
+                hint="Stop the server and put a backup in place of roost.db.",
+            )
+        case apsw.CantOpenError() | apsw.ReadOnlyError() | apsw.PermissionsError() | apsw.AuthError():
+            return DatabaseUnusable(
+                f"The database may not be opened or written ({error}).",
+                hint="The folder and roost.db must belong to the user of the server.",
+            )
+        case apsw.ConstraintError():
+            return Violation(f"The store's rules forbid this write: {error}.")
+        case _:
+            return StoreError(f"The database refused a statement: {error}.", hint="This is a bug in roost: please report it.", status=500)
+
+
+def _open_file(path: Path, readers: int) -> tuple[Writer, list[Reader]]:
+    places.refuse_network(path)
+    _make_private(path)
+    opened: list[apsw.Connection] = []
+    try:
+        opened.append(_connect(str(path)))
+        opened.extend(_connect(str(path), read_only=True) for _ in range(readers))
+    except apsw.Error as error:
+        for connection in reversed(opened):
+            connection.close()
+        raise in_words(error) from error
+    return Writer(opened[0]), [Reader(connection) for connection in opened[1:]]
+
+
+def _make_private(path: Path) -> None:
+    """Make the file with mode 0600 (SQLite gives its log the same) and its name durable, if it is not there."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise DatabaseUnusable(
+            f"The database {path} cannot be opened: {error.strerror}.", hint="The folder must exist and belong to the user of the server."
+        ) from error
+
+
+def _connect(name: str, *, read_only: bool = False) -> apsw.Connection:
+    mode = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(name, flags=mode)
+    try:
+        connection.set_busy_timeout(BUSY_MS)
+        connection.set_row_trace(_by_name)
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")  # stays "memory" for :memory:
+            connection.execute("PRAGMA synchronous = FULL")
+            # A burst may make the log long; without this it would keep that length on disk for ever.
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+        # Makes SQLite read the header, so that a file which is no database is refused here and not at the first call.
+        connection.execute("SELECT count(*) FROM sqlite_schema")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _by_name(cursor: apsw.Cursor, row: tuple[Any, ...]) -> Row:
+    return {column[0]: value for column, value in zip(cursor.get_description(), row, strict=True)}
+
+
+def _whole(value: Value) -> Value:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

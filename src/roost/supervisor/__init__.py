@@ -1,0 +1,1 @@
+"""The process tree: holds the sockets, starts everything, outlives the server. Imports kit and wire only."""

@@ -1,0 +1,159 @@
+"""The processes under the supervisor: started, stopped, waited for, and nothing of them left behind.
+
+The supervisor is single-threaded, the subreaper of its descendants, and the only one who waits for them. So SIGCHLD plus one
+`waitid` loop notices every end, and a pid means the same process until `reap` has let it go; a pidfd each would tell nothing more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from roost.kit import linux
+from roost.kit.launch import NOTHING, RUNNER_ID, Inherited, launch
+from roost.kit.spawn import Exited, Living, Spawn
+
+# A stray without a mark may be in the middle of an exec, when its environment reads empty: look this often before it is nobody's.
+LOOKS_BEFORE_NOBODYS = 3
+
+
+@dataclass(slots=True)
+class Child:
+    name: str
+    kind: str
+    pid: int
+    server: int
+    """Number of the server that asked for it; of the server itself for kind "server"."""
+    grace_ms: int
+    kill_at_ms: int | None = None
+    killed_by_us: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    child: Child
+    exited: Exited
+
+
+class Children:
+    """Everything that runs below us. Knows no reasons: who is stopped and when is decided elsewhere."""
+
+    def __init__(self) -> None:
+        self._by_pid: dict[int, Child] = {}
+        self._by_name: dict[str, Child] = {}
+        self._unmarked: dict[int, int] = {}
+        self._oom = linux.OomKills()
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(list(self._by_pid.values()))
+
+    def named(self, name: str) -> Child | None:
+        return self._by_name.get(name)
+
+    def start(self, spawn: Spawn, server: int, inherited: Inherited = NOTHING) -> Child:
+        """Raises OSError with a sentence if it cannot be started."""
+        if (running := self._by_name.get(spawn.name)) is not None:
+            raise OSError(f"cannot start {spawn.name}: a process of this name is running (pid {running.pid})")
+        if spawn.kind != "server":
+            spawn = dataclasses.replace(spawn, env={**spawn.env, RUNNER_ID: spawn.name})
+        child = Child(spawn.name, spawn.kind, launch(spawn, inherited), server, spawn.grace_ms)
+        self._by_pid[child.pid] = self._by_name[child.name] = child
+        return child
+
+    def stop(self, child: Child, grace_ms: int, now_ms: int) -> None:
+        """SIGTERM to the process itself, SIGKILL to its group when the grace ends. A later stop may shorten the grace only."""
+        linux.signal_process(child.pid, signal.SIGTERM)
+        at_ms = now_ms + grace_ms
+        child.kill_at_ms = at_ms if child.kill_at_ms is None else min(at_ms, child.kill_at_ms)
+
+    def kill(self, child: Child) -> None:
+        child.killed_by_us = True
+        child.kill_at_ms = None
+        linux.kill_group(child.pid)
+
+    def kill_overdue(self, now_ms: int) -> None:
+        for child in self:
+            if child.kill_at_ms is not None and child.kill_at_ms <= now_ms:
+                self.kill(child)
+
+    def next_deadline_ms(self) -> int | None:
+        return min((child.kill_at_ms for child in self if child.kill_at_ms is not None), default=None)
+
+    def living(self) -> list[Living]:
+        """All but servers, with what /proc says of them now."""
+        return [
+            Living(child.name, child.kind, child.pid, "stopped" if facts.state == "T" else "running")
+            for child in self
+            if child.kind != "server" and (facts := linux.stat(child.pid)) is not None
+        ]
+
+    def reap(self) -> list[Ended]:
+        """Wait for all that has ended and kill what those processes left behind. Does not block."""
+        ended: list[Ended] = []
+        while (pid := _next_ended()) is not None:
+            child = self._by_pid.pop(pid, None)
+            if child is None:
+                linux.reap(pid)
+                continue
+            # Before its pid is let go: after that the group's number may belong to somebody else.
+            linux.kill_group(pid)
+            ending = linux.reap(pid)
+            del self._by_name[child.name]
+            oom_killed = ending.signal == signal.SIGKILL and not child.killed_by_us and self._oom.claim()
+            ended.append(Ended(child, Exited(child.name, child.kind, pid, ending.code, ending.signal, oom_killed=oom_killed)))
+        self.sweep()
+        return ended
+
+    def sweep(self) -> None:
+        """Kill strays: processes that were re-parented to us and belong to no living child.
+
+        Each killed stray hands us its own children and a SIGCHLD, so that a whole tree goes in a few rounds.
+        """
+        strays = linux.children(os.getpid()) - self._by_pid.keys()
+        self._unmarked = {pid: looks for pid, looks in self._unmarked.items() if pid in strays}
+        for pid in strays:
+            if not self._has_an_owner(pid):
+                linux.signal_process(pid, signal.SIGKILL)
+
+    def _has_an_owner(self, stray: int) -> bool:
+        facts = linux.stat(stray)
+        if facts is None or facts.session in self._by_pid:
+            return True
+        mark = linux.environment_value(stray, RUNNER_ID)
+        if mark is None and facts.state != "Z":
+            self._unmarked[stray] = self._unmarked.get(stray, 0) + 1
+            return self._unmarked[stray] < LOOKS_BEFORE_NOBODYS
+        return mark in self._by_name
+
+    @property
+    def looking_again(self) -> bool:
+        """Whether a stray is still to be judged."""
+        return bool(self._unmarked)
+
+
+def _next_ended() -> int | None:
+    try:
+        result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if result is None else result.si_pid
+
+
+def kill_every_child(spare: frozenset[int], limit_ms: int) -> int:
+    """SIGKILL and wait for all children of this process but `spare`, and whom they leave to us, until none is left.
+
+    Answers how many there were. Gives up after `limit_ms`: a process that hangs in the kernel ends when the kernel lets it.
+    """
+    deadline = time.monotonic() + limit_ms / 1000
+    killed: set[int] = set()
+    while (left := linux.children(os.getpid()) - spare) and time.monotonic() < deadline:
+        for pid in left:
+            linux.signal_process(pid, signal.SIGKILL)
+            os.waitpid(pid, os.WNOHANG)
+        killed |= left
+        time.sleep(0.002)
+    return len(killed)

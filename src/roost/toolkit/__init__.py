@@ -1,0 +1,1 @@
+"""Values that authors use in their endpoints. Runs in the author's environment."""

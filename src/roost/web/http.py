@@ -1,0 +1,88 @@
+"""Listening: uvicorn's protocol on sockets that the supervisor holds, able to stop accepting and yet finish what is in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from email.utils import formatdate
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from roost.web.answers import Asgi
+from roost.web.protocol import LimitedProtocol
+
+KEEP_ALIVE_S = 75
+
+
+class HttpServer:
+    """Serves one ASGI app on already listening sockets."""
+
+    def __init__(self, app: Asgi) -> None:
+        self._config = uvicorn.Config(
+            app,  # type: ignore[arg-type]  # our narrower ASGI types
+            http=LimitedProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            server_header=False,
+            proxy_headers=False,
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._servers: list[asyncio.Server] = []
+        self._clock: asyncio.Task[None] | None = None
+
+    async def listen(self, sockets: list[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        self._state.default_headers = _date()
+        self._clock = loop.create_task(self._keep_date(), name="http date")
+        for sock in sockets:
+            # A duplicate: closing the listener must not close the socket that the supervisor lent.
+            server = await loop.create_server(self._protocol, sock=sock.dup(), backlog=4096)
+            self._servers.append(server)
+
+    def stop_accepting(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    @property
+    def busy(self) -> int:
+        """Requests being answered."""
+        return len(self._state.tasks)
+
+    @property
+    def connections(self) -> int:
+        return len(self._state.connections)
+
+    def shut_idle(self) -> None:
+        """Close idle connections; busy ones end after their answer."""
+        for connection in list(self._state.connections):
+            connection.shutdown()
+
+    async def close(self) -> None:
+        self.stop_accepting()
+        for connection in list(self._state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
+        if self._clock is not None:
+            self._clock.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._clock
+
+    def _protocol(self) -> asyncio.Protocol:
+        return LimitedProtocol(self._config, self._state, {})
+
+    async def _keep_date(self) -> None:
+        while True:
+            self._state.default_headers = _date()
+            await asyncio.sleep(1)
+
+
+def _date() -> list[tuple[bytes, bytes]]:
+    return [(b"date", formatdate(usegmt=True).encode())]

@@ -1,0 +1,123 @@
+"""uvicorn's HTTP protocol with what it lacks: limits on time and size of the request's head, and word when the caller goes.
+
+uvicorn waits for a head for ever and takes one of any size (faults.md S-24, S-25, F-42).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_WAIT_S = 20.0
+MAX_URL = 8 * 1024
+MAX_HEAD = 16 * 1024
+
+
+class Caller:
+    """The caller's connection as the gateway sees it for one request: `on_lost` is called once when it breaks."""
+
+    __slots__ = ("_transport", "lost", "on_lost")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.lost = False
+        self.on_lost: Callable[[], None] | None = None
+
+    def hang_up_in(self, seconds: float) -> None:
+        """End the connection after a while, however much the caller still sends: closing it at once would destroy the answer on its way."""
+        asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+
+    def gone(self) -> None:
+        if not self.lost:
+            self.lost = True
+            if self.on_lost is not None:
+                self.on_lost()
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One HTTP connection. Puts a `Caller` into each request's scope under "roost.caller"."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_size = 0
+        self._rejected = False
+        self._callers: list[Caller] = []
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_arrived()
+        super().connection_lost(exc)
+        callers, self._callers = self._callers, []
+        for caller in callers:
+            caller.gone()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._rejected:
+            super().data_received(data)
+
+    def on_body(self, body: bytes) -> None:
+        if not self._rejected:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._rejected:
+            super().on_message_complete()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_size = 0
+        if self._head_timer is None:
+            self._wait_for_head()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._head_size += len(url)
+        if self._head_size > MAX_URL:
+            self._too_large("the address is longer than 8 KB")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._head_size += len(name) + len(value) + 4
+        if self._head_size > MAX_HEAD:
+            self._too_large("the request's headers are longer than 16 KB")
+
+    def on_headers_complete(self) -> None:
+        self._head_arrived()
+        if self._rejected or self.transport.is_closing():
+            return
+        caller = Caller(self.transport)
+        # Only the newest few can still be at work: pipelined requests queue behind one another.
+        self._callers = [c for c in self._callers if c.on_lost is not None][-16:]
+        self._callers.append(caller)
+        self.scope["roost.caller"] = caller  # type: ignore[typeddict-unknown-key]  # an extension of ours
+        super().on_headers_complete()
+
+    def _wait_for_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_WAIT_S, self._head_late)
+
+    def _head_arrived(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _too_large(self, detail: str) -> None:
+        if not self._rejected:
+            self._rejected = True
+            body = b'{"detail": "%s", "error_type": "headers_too_large"}' % detail.encode()
+            self.transport.write(
+                b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nx-fal-error-type: headers_too_large\r\n"
+                b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+            )
+            self.transport.close()

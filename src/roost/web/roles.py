@@ -1,0 +1,67 @@
+"""One port, several roles: which part of Roost a request is for (ARCHITECTURE §4).
+
+A role is told by the Host's first label, by a path prefix, or by a reserved first segment; everything else is the path of a call,
+`/{owner}/{app}...`. No owner may have a reserved name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Role = Literal["run", "queue", "ws", "rest", "api"]
+
+HOST_LABELS: Final[dict[str, Role]] = {"queue": "queue", "ws": "ws", "rest": "rest", "api": "api"}
+PREFIXES: Final[dict[str, Role]] = {"_run": "run", "_queue": "queue", "_ws": "ws", "_rest": "rest"}
+RESERVED: Final[dict[str, Role]] = {
+    "v1": "api",
+    "health": "api",
+    "dashboard": "api",
+    "playground": "api",
+    "api": "api",
+    "docs": "api",
+    "metrics": "api",
+    ".well-known": "rest",
+    "tokens": "rest",
+    "storage": "rest",
+    "files": "rest",
+    "users": "rest",
+    "applications": "rest",
+    "runners": "rest",
+    "logs": "rest",
+    "billing": "rest",
+    "static": "api",
+    "favicon.ico": "api",
+    "robots.txt": "api",
+}
+NAMESPACES: Final = ("workflows", "comfy")
+"""First segments that stand before an owner (spec: gateway-http.md §2), so they are no owners."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """Which role a request is for, and the path that this role sees."""
+
+    role: Role
+    path: bytes
+
+
+def address(host: bytes, raw_path: bytes) -> Addressed:
+    """The role of a request. `host` is the Host header (may be empty), `raw_path` the percent-encoded path."""
+    first, _, rest = raw_path[1:].partition(b"/")
+    segment = first.decode("latin-1")
+    by_prefix = PREFIXES.get(segment)
+    if by_prefix is not None:
+        return Addressed(by_prefix, b"/" + rest)
+    label, dot, _ = host.decode("latin-1").lower().partition(".")
+    by_host = HOST_LABELS.get(label) if dot else None
+    if by_host is not None:
+        return Addressed(by_host, raw_path)
+    if segment == "" or segment in RESERVED:
+        return Addressed(RESERVED.get(segment, "api"), raw_path)
+    return Addressed("run", raw_path)
+
+
+def reserved_owner(name: str) -> bool:
+    """Whether an owner of this name would be out of reach."""
+    return name in RESERVED or name in PREFIXES or name in HOST_LABELS or name in NAMESPACES

@@ -1,0 +1,1 @@
+"""What crosses a process: ids, errors, specs, control bodies, frames. Standard library only."""

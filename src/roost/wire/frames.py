@@ -1,0 +1,125 @@
+"""The bytes of the link: frames, and the heads of requests and responses inside them. Sans-IO, standard library only.
+
+A frame is a nine-byte header (payload length, kind, stream) and its payload. Heads are fields joined by line feeds, which HTTP
+forbids inside every field, so that encoding and decoding each cost one call in C.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+Headers = list[tuple[bytes, bytes]]
+"""Header fields in order, names in lower case."""
+
+_HEADER = struct.Struct(">IBI")
+HEADER_SIZE = _HEADER.size
+MAX_PAYLOAD = 1 << 20
+CHUNK = 64 * 1024
+"""Largest body payload that this code sends in one frame: one call's chunk must not hold up another's for long."""
+
+# connection
+HELLO, WELCOME, REFUSED, CONTROL, PING, PONG, GOAWAY, GOAWAY_OK = 1, 2, 3, 4, 5, 6, 7, 8
+# a stream, gateway -> runner
+RESERVE, HEAD, CANCEL, RELEASE = 16, 17, 18, 19
+# a stream, runner -> gateway
+ACCEPT, BUSY, RESPONSE, RESET, DONE = 32, 33, 34, 35, 36
+# a stream, both ways
+BODY, BODY_END, CREDIT = 48, 49, 50
+
+NAMES = {value: name for name, value in list(globals().items()) if name.isupper() and isinstance(value, int) and name not in ("MAX_PAYLOAD", "CHUNK", "HEADER_SIZE")}
+
+BYPASS = b"\x01"
+"""RESERVE payload: this call takes no slot (cancel calls, health checks)."""
+
+
+class ProtocolError(Exception):
+    """The peer broke the link's rules; the connection cannot go on."""
+
+
+def frame(kind: int, stream: int, payload: bytes = b"") -> bytes:
+    """One frame as bytes."""
+    return _HEADER.pack(len(payload), kind, stream) + payload
+
+
+class Reader:
+    """Cuts a byte stream into frames."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[tuple[int, int, bytes]]:
+        """The frames (kind, stream, payload) that `data` completes. Raises ProtocolError on an impossible length."""
+        if self._rest:
+            data = self._rest + data
+        found: list[tuple[int, int, bytes]] = []
+        position, size = 0, len(data)
+        while size - position >= HEADER_SIZE:
+            length, kind, stream = _HEADER.unpack_from(data, position)
+            if length > MAX_PAYLOAD:
+                raise ProtocolError(f"a frame of {length} bytes is larger than {MAX_PAYLOAD}")
+            stop = position + HEADER_SIZE + length
+            if stop > size:
+                break
+            found.append((kind, stream, data[position + HEADER_SIZE : stop]))
+            position = stop
+        self._rest = data[position:]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """A request without its body. `path` is as the caller sent it (percent-encoded), below the app."""
+
+    method: str
+    path: bytes
+    query: bytes
+    headers: Headers
+
+    def encode(self) -> bytes:
+        parts = [self.method.encode("ascii"), self.path, self.query]
+        for name, value in self.headers:
+            parts.append(name)
+            parts.append(value)
+        return _join(parts)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> RequestHead:
+        parts = payload.split(b"\n")
+        if len(parts) < 3 or not len(parts) & 1:
+            raise ProtocolError("a request head with an impossible number of fields")
+        return cls(parts[0].decode("ascii"), parts[1], parts[2], list(zip(parts[3::2], parts[4::2])))
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """A response without its body."""
+
+    status: int
+    headers: Headers
+
+    def encode(self) -> bytes:
+        parts = [b"%d" % self.status]
+        for name, value in self.headers:
+            parts.append(name)
+            parts.append(value)
+        return _join(parts)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> ResponseHead:
+        parts = payload.split(b"\n")
+        if not len(parts) & 1 or not parts[0].isdigit():
+            raise ProtocolError("a response head with an impossible number of fields")
+        return cls(int(parts[0]), list(zip(parts[1::2], parts[2::2])))
+
+
+def _join(parts: list[bytes]) -> bytes:
+    payload = b"\n".join(parts)
+    # A line feed inside a field would move every later field by one: response splitting (faults.md S-28).
+    if payload.count(b"\n") != len(parts) - 1:
+        raise ValueError("a header field contains a line feed")
+    if len(payload) > MAX_PAYLOAD:
+        raise ValueError("the head is larger than a frame may be")
+    return payload

@@ -1,0 +1,356 @@
+"""The link's rules as two sans-IO state machines: `GatewaySession` and `RunnerSession`.
+
+Bytes go in through `receive`, events come out; methods queue frames, `take` hands over all queued bytes (frames of one loop turn leave
+in one write). Nothing here waits, reads a clock or owns a socket.
+
+One call is one stream. The order of the protocol is reserve -> (the gateway makes its claim durable) -> send; a direct call sends all of it
+at once and drops it again when the answer is BUSY. BUSY before ACCEPT may be routed elsewhere; after ACCEPT a call is never repeated.
+A slot is free again at DONE, when the code has really ended, which may be later than the end of the response.
+
+    gateway                      runner
+    RESERVE [HEAD BODY* ..END]  ->
+                                <-  BUSY                                    (end of the stream)
+                                <-  ACCEPT, RESPONSE, BODY*, BODY_END, DONE
+    CANCEL (caller gone)        ->                                          the handler is told; DONE follows when it ended
+    RELEASE (claim failed)      ->                                          only before HEAD
+                                <-  RESET (failed without a proper end), DONE
+    CREDIT                      <>  so many bytes of body were consumed
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from roost.wire import frames
+from roost.wire.frames import ProtocolError, Reader, RequestHead, ResponseHead
+
+WINDOW: Final = 256 * 1024
+"""Bytes of body that may be under way on one stream before its reader returns credit."""
+_CREDIT_STEP: Final = WINDOW // 4
+
+Event = tuple[int, int, Any]
+"""(frame kind, stream, value): bytes for BODY and BODY_END, heads for HEAD and RESPONSE, dict for CONTROL, None otherwise."""
+
+# What may arrive on a stream in which state. A pair that is missing is a broken peer.
+GATEWAY_STREAM: Final[dict[tuple[str, int], str]] = {
+    ("reserved", frames.ACCEPT): "accepted",
+    ("reserved", frames.BUSY): "closed",
+    ("accepted", frames.RESPONSE): "answering",
+    ("accepted", frames.RESET): "answered",
+    ("accepted", frames.DONE): "closed",
+    ("answering", frames.BODY): "answering",
+    ("answering", frames.BODY_END): "answered",
+    ("answering", frames.RESET): "answered",
+    ("answered", frames.DONE): "closed",
+}
+RUNNER_STREAM: Final[dict[tuple[str, int], str]] = {
+    ("accepted", frames.HEAD): "receiving",
+    ("accepted", frames.RELEASE): "closed",
+    ("accepted", frames.CANCEL): "closed",
+    ("receiving", frames.BODY): "receiving",
+    ("receiving", frames.BODY_END): "running",
+    ("receiving", frames.CANCEL): "cancelled",
+    ("running", frames.CANCEL): "cancelled",
+    ("cancelled", frames.BODY): "cancelled",
+    ("cancelled", frames.BODY_END): "cancelled",
+    ("cancelled", frames.CANCEL): "cancelled",
+}
+
+
+class Slots:
+    """How many calls a runner takes at once, over all its gateways. The runner itself is the judge, so no central lock is needed."""
+
+    __slots__ = ("draining", "in_use", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.in_use = 0
+        self.draining = False
+
+    def take(self) -> bool:
+        if self.draining or self.in_use >= self.limit:
+            return False
+        self.in_use += 1
+        return True
+
+    def give(self) -> None:
+        self.in_use -= 1
+
+
+class _Stream:
+    __slots__ = ("ended", "pending", "pending_end", "returned", "state", "takes_slot", "window")
+
+    def __init__(self, state: str, takes_slot: bool = True) -> None:
+        self.state = state
+        self.takes_slot = takes_slot
+        self.window = WINDOW
+        self.pending: list[bytes] = []
+        self.pending_end = False
+        self.ended = False
+        self.returned = 0
+
+
+class _Session:
+    """What both ends share: the queue of frames to send, bodies with credit, and the connection's own frames."""
+
+    def __init__(self) -> None:
+        self._reader = Reader()
+        self._out: list[bytes] = []
+        self._streams: dict[int, _Stream] = {}
+        self.going_away = False
+
+    def take(self) -> bytes:
+        """Everything queued since the last call, to be written at once."""
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def has_output(self) -> bool:
+        return bool(self._out)
+
+    @property
+    def open_streams(self) -> list[int]:
+        return list(self._streams)
+
+    def control(self, body: dict[str, Any]) -> None:
+        self._out.append(frames.frame(frames.CONTROL, 0, json.dumps(body).encode()))
+
+    def send_body(self, stream: int, data: bytes, *, end: bool = False) -> bool:
+        """Queue body bytes; what exceeds the peer's window is kept until credit arrives. False: pause until `writable`.
+
+        Unknown streams are ignored: the peer may have ended the call while these bytes were on their way here.
+        """
+        entry = self._streams.get(stream)
+        if entry is None or entry.ended:
+            return True
+        if entry.pending or len(data) > entry.window:
+            if data:
+                entry.pending.append(data)
+            entry.pending_end = entry.pending_end or end
+            self._push(stream, entry)
+            return not entry.pending
+        self._body_frames(stream, entry, data, end)
+        return True
+
+    def writable(self, stream: int) -> bool:
+        """Whether all body bytes given so far are on their way."""
+        entry = self._streams.get(stream)
+        return entry is None or not entry.pending
+
+    def consumed(self, stream: int, size: int) -> None:
+        """The reader has used `size` bytes of body; the peer may send as many again."""
+        entry = self._streams.get(stream)
+        if entry is None:
+            return
+        entry.returned += size
+        if entry.returned >= _CREDIT_STEP:
+            self._out.append(frames.frame(frames.CREDIT, stream, entry.returned.to_bytes(4, "big")))
+            entry.returned = 0
+
+    def _push(self, stream: int, entry: _Stream) -> None:
+        while entry.pending and entry.window > 0:
+            data = entry.pending[0]
+            if len(data) <= entry.window:
+                entry.pending.pop(0)
+                self._body_frames(stream, entry, data, entry.pending_end and not entry.pending)
+            else:
+                now, entry.pending[0] = data[: entry.window], data[entry.window :]
+                self._body_frames(stream, entry, now, False)
+
+    def _body_frames(self, stream: int, entry: _Stream, data: bytes, end: bool) -> None:
+        entry.window -= len(data)
+        entry.ended = end
+        if len(data) <= frames.CHUNK:
+            if data or end:
+                self._out.append(frames.frame(frames.BODY_END if end else frames.BODY, stream, data))
+            return
+        for start in range(0, len(data), frames.CHUNK):
+            piece = data[start : start + frames.CHUNK]
+            last = end and start + frames.CHUNK >= len(data)
+            self._out.append(frames.frame(frames.BODY_END if last else frames.BODY, stream, piece))
+
+    def _credit(self, stream: int, payload: bytes) -> Event | None:
+        entry = self._streams.get(stream)
+        if entry is None:
+            return None
+        entry.window += int.from_bytes(payload, "big")
+        if not entry.pending:
+            return None
+        self._push(stream, entry)
+        return None if entry.pending else (frames.CREDIT, stream, None)
+
+    def _connection_frame(self, kind: int, payload: bytes) -> Event:
+        if kind == frames.CONTROL:
+            return (kind, 0, _json_object(payload))
+        if kind == frames.PING:
+            self._out.append(frames.frame(frames.PONG, 0, payload))
+        elif kind not in (frames.PONG, frames.GOAWAY, frames.GOAWAY_OK):
+            raise ProtocolError(f"a frame of kind {frames.NAMES.get(kind, kind)} where none may be")
+        return (kind, 0, payload)
+
+
+class GatewaySession(_Session):
+    """The gateway's end of one call connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 1
+
+    def reserve(self, *, bypass: bool = False) -> int:
+        """Ask for a slot; the answer is ACCEPT or BUSY on the stream returned."""
+        stream = self._next
+        self._next = stream + 1 if stream < 0xFFFF_FFFF else 1
+        self._streams[stream] = _Stream("reserved")
+        self._out.append(frames.frame(frames.RESERVE, stream, frames.BYPASS if bypass else b""))
+        return stream
+
+    def send_head(self, stream: int, head: RequestHead) -> None:
+        self.send_encoded_head(stream, head.encode())
+
+    def send_encoded_head(self, stream: int, payload: bytes) -> None:
+        """As `send_head`, for callers that must know beforehand whether the head can be carried."""
+        self._out.append(frames.frame(frames.HEAD, stream, payload))
+
+    def cancel(self, stream: int) -> None:
+        """The caller is gone. The stream lives on until the runner says DONE."""
+        entry = self._streams.get(stream)
+        if entry is not None:
+            entry.pending.clear()
+            entry.ended = True
+            self._out.append(frames.frame(frames.CANCEL, stream))
+
+    def release(self, stream: int) -> None:
+        """Give back a reservation that will not be used."""
+        if stream in self._streams:
+            self._out.append(frames.frame(frames.RELEASE, stream))
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Events in order. Raises ProtocolError when the runner broke the rules."""
+        events: list[Event] = []
+        for kind, stream, payload in self._reader.feed(data):
+            if kind < frames.RESERVE:
+                if kind == frames.GOAWAY:
+                    self.going_away = True
+                    # Whatever was reserved before this answer is answered BUSY or served; nothing comes after it.
+                    self._out.append(frames.frame(frames.GOAWAY_OK, 0))
+                events.append(self._connection_frame(kind, payload))
+                continue
+            if kind == frames.CREDIT:
+                event = self._credit(stream, payload)
+                if event is not None:
+                    events.append(event)
+                continue
+            entry = self._streams.get(stream)
+            if entry is None:
+                raise ProtocolError(f"{frames.NAMES.get(kind, kind)} on stream {stream}, which is not open")
+            state = GATEWAY_STREAM.get((entry.state, kind))
+            if state is None:
+                raise ProtocolError(f"{frames.NAMES.get(kind, kind)} on a stream that is {entry.state}")
+            entry.state = state
+            if state == "closed":
+                del self._streams[stream]
+            if kind == frames.RESPONSE:
+                events.append((kind, stream, ResponseHead.decode(payload)))
+            elif kind == frames.RESET:
+                events.append((kind, stream, _json_object(payload)))
+            else:
+                events.append((kind, stream, payload))
+        return events
+
+
+class RunnerSession(_Session):
+    """The runner's end of one call connection. Reservations are judged here, against slots shared by all its sessions."""
+
+    def __init__(self, slots: Slots) -> None:
+        super().__init__()
+        self._slots = slots
+        self._broken = False
+
+    def go_away(self) -> None:
+        """Announce that no new call will be taken."""
+        if not self.going_away:
+            self.going_away = True
+            self._out.append(frames.frame(frames.GOAWAY, 0))
+
+    def respond(self, stream: int, head: ResponseHead) -> None:
+        if stream in self._streams:
+            self._out.append(frames.frame(frames.RESPONSE, stream, head.encode()))
+
+    def reset(self, stream: int, code: str, detail: str) -> None:
+        """The call failed in a way that no HTTP answer can tell any more."""
+        entry = self._streams.get(stream)
+        if entry is not None and not entry.ended:
+            entry.ended = True
+            entry.pending.clear()
+            self._out.append(frames.frame(frames.RESET, stream, json.dumps({"code": code, "detail": detail}).encode()))
+
+    def done(self, stream: int) -> None:
+        """The code of this call has really ended; its slot is free. Must come after the end of the response or a reset."""
+        entry = self._streams.pop(stream, None)
+        if entry is None:
+            return
+        if entry.takes_slot:
+            self._slots.give()
+        if not self._broken:
+            self._out.append(frames.frame(frames.DONE, stream))
+
+    def broken(self) -> list[int]:
+        """The connection is lost: the streams whose callers are gone. Their slots stay taken until `done`."""
+        self._broken = True
+        return self.open_streams
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Events in order. Raises ProtocolError when the gateway broke the rules."""
+        events: list[Event] = []
+        for kind, stream, payload in self._reader.feed(data):
+            if kind == frames.RESERVE:
+                self._reserve(stream, payload)
+                continue
+            if kind < frames.RESERVE:
+                events.append(self._connection_frame(kind, payload))
+                continue
+            if kind == frames.CREDIT:
+                event = self._credit(stream, payload)
+                if event is not None:
+                    events.append(event)
+                continue
+            entry = self._streams.get(stream)
+            if entry is None:
+                # The rest of a call that was refused as BUSY or has ended meanwhile: it was on its way before the gateway knew.
+                continue
+            state = RUNNER_STREAM.get((entry.state, kind))
+            if state is None:
+                if kind in (frames.BODY, frames.BODY_END, frames.CANCEL):
+                    continue
+                raise ProtocolError(f"{frames.NAMES.get(kind, kind)} on a stream that is {entry.state}")
+            entry.state = state
+            if state == "closed":
+                self.done_unused(stream)
+                continue
+            events.append((kind, stream, RequestHead.decode(payload) if kind == frames.HEAD else payload))
+        return events
+
+    def done_unused(self, stream: int) -> None:
+        """A reservation ended before its call came."""
+        self.done(stream)
+
+    def _reserve(self, stream: int, payload: bytes) -> None:
+        if stream in self._streams:
+            raise ProtocolError(f"stream {stream} is reserved twice")
+        bypass = payload == frames.BYPASS
+        if not bypass and (self.going_away or not self._slots.take()):
+            self._out.append(frames.frame(frames.BUSY, stream))
+            return
+        self._streams[stream] = _Stream("accepted", takes_slot=not bypass)
+        self._out.append(frames.frame(frames.ACCEPT, stream))
+
+
+def _json_object(payload: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(payload)
+    except ValueError as error:
+        raise ProtocolError("a control body that is not JSON") from error
+    if not isinstance(value, dict):
+        raise ProtocolError("a control body that is not a JSON object")
+    return value

@@ -1,0 +1,3 @@
+from toolbox.inner import deep
+
+LIST = [deep.DEPTH]

@@ -1,0 +1,2 @@
+def spade():
+    return 21

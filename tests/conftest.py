@@ -1,0 +1,24 @@
+"""What holds for every test: nobody's real server, keys or home folder is ever touched, and a failure can be repeated."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+# The same examples on each run: a red build is about the change, not about luck. No deadline: machines are shared.
+hypothesis.settings.register_profile("roost", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("roost")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Point ROOST_HOME at an empty folder and forget the developer's own settings, also for the programs that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("ROOST_", "FAL_")):
+                patch.delenv(name)
+        patch.setenv("ROOST_HOME", str(tmp_path_factory.mktemp("roost-home")))
+        yield
