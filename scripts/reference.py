@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from roost.sdk import options
 from roost.wire.errors import CODES
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -37,7 +38,7 @@ def errors() -> str:
     )
 
 
-PAGES: dict[str, Callable[[], str]] = {"errors.md": errors}
+PAGES: dict[str, Callable[[], str]] = {"errors.md": errors, "app-options.md": options.render_reference}
 
 
 def stale() -> list[str]:

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from roost.sdk import exceptions as exceptions
+    from roost import exceptions as exceptions
     from roost.sdk.app import App as App
     from roost.sdk.app import get_current_app as get_current_app
     from roost.sdk.context import RequestContext as RequestContext
@@ -44,7 +44,7 @@ _HOMES = {
     "RequestContext": "roost.sdk.context",
     "RetryConfig": "roost.sdk.retry",
     "endpoint": "roost.sdk.endpoint",
-    "exceptions": "roost.sdk.exceptions",
+    "exceptions": "roost.exceptions",
     "get_current_app": "roost.sdk.app",
 }
 

@@ -391,14 +391,14 @@ async def test_a_runner_that_ends_knows_when_and_takes_no_more_changes(with_revi
 async def test_runners_are_found_by_app_revision_and_end(with_revision: Store) -> None:
     store = with_revision
     await store.revisions.create(a_revision("rev-2"))
-    for id, changes in {
+    for runner_id, changes in {
         "a": {"created_ms": 1},
         "b": {"created_ms": 2, "revision_id": "rev-2", "state": RunnerState.IDLE},
         "c": {"created_ms": 3, "name": "other"},
         "d": {"created_ms": 4, "state": RunnerState.TERMINATED, "ended_ms": 50},
         "e": {"created_ms": 5, "state": RunnerState.TERMINATED, "ended_ms": 60},
     }.items():
-        await store.runners.create(a_runner(id, **changes))
+        await store.runners.create(a_runner(runner_id, **changes))
 
     def ids(runners: tuple[Runner, ...]) -> str:
         return "".join(runner.id for runner in runners)

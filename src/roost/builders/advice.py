@@ -84,6 +84,8 @@ def _advice(text: str, step: Step, recipe: Recipe, settings: BuildSettings) -> s
         return _about_python(recipe.python_version, settings)
     if "unsatisfiable" in text or "No solution found" in text:
         return _about_conflict(text, step, recipe)
+    if "invalid peer certificate" in text:
+        return "The server does not trust the certificate of the package index: set SSL_CERT_FILE in its environment to the file with the authority's."
     if is_unreachable([text]):
         return (
             "The package index cannot be reached from the server, and not everything needed has been downloaded before. "

@@ -14,7 +14,19 @@ app = noun()
 
 AppName = Annotated[str, typer.Argument(metavar="APP", help="NAME, or OWNER/NAME.")]
 
-LIST_COLUMNS = ("Name", "Revision", "Auth", "Min", "Max", "Multiplexing", "Keep Alive", "Request Timeout", "Startup Timeout", "Machine Type", "Runners")
+LIST_COLUMNS = (
+    "Name",
+    "Revision",
+    "Auth",
+    "Min",
+    "Max",
+    "Multiplexing",
+    "Keep Alive",
+    "Request Timeout",
+    "Startup Timeout",
+    "Machine Type",
+    "Runners",
+)
 RESET_BY_DEPLOY = ("max_multiplexing", "startup_timeout", "machine_types")
 
 
@@ -101,9 +113,13 @@ def scale(
     max_multiplexing: Annotated[int | None, typer.Option(help="Calls at once in one runner.", min=1)] = None,
     concurrency_buffer: Annotated[int | None, typer.Option(help="Runners above need.", min=0)] = None,
     concurrency_buffer_perc: Annotated[int | None, typer.Option(help="The same, in percent of need.", min=0)] = None,
-    scaling_delay: Annotated[float | None, typer.Option(help="Seconds that a call may wait before a runner is started for it.", min=0)] = None,
+    scaling_delay: Annotated[
+        float | None, typer.Option(help="Seconds that a call may wait before a runner is started for it.", min=0)
+    ] = None,
     request_timeout: Annotated[float | None, typer.Option(help="Seconds that one call may take.", min=0)] = None,
-    request_start_timeout: Annotated[float | None, typer.Option(help="Seconds that a call may wait to begin; 0 removes the limit.", min=0)] = None,
+    request_start_timeout: Annotated[
+        float | None, typer.Option(help="Seconds that a call may wait to begin; 0 removes the limit.", min=0)
+    ] = None,
     startup_timeout: Annotated[float | None, typer.Option(help="Seconds that a runner may take to be ready.", min=0)] = None,
     machine_types: Annotated[list[str] | None, typer.Option(help="Machine type; repeat it for others in order of preference.")] = None,
     as_json: JsonFlag = False,

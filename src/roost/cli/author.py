@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from roost.cli.output import size
 from roost.cli.screen import Screen, UploadBar
 from roost.control.api import Api
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
     from roost.control.bundle import Bundle
     from roost.control.load import LoadedApp
     from roost.wire.manifest import Manifest
-
-AUTH_MODES = ("private", "public", "shared")
-LONGEST_MESSAGE, MOST_ANNOTATIONS, LONGEST_KEY, MOST_ANNOTATION_BYTES = 2048, 32, 64, 16384
 
 
 @dataclass(frozen=True)
@@ -92,33 +87,3 @@ def send(api: Api, app: Package, screen: Screen) -> None:
         sent = upload(api, app.manifest, app.bundle.blobs, bar)
     if sent.pieces:
         screen.done(f"Uploaded {size(sent.size)}")
-
-
-def check_auth(value: str) -> str:
-    """The callback of `--auth`."""
-    if value and value not in AUTH_MODES:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(AUTH_MODES)}.")
-    return value
-
-
-def parse_annotations(items: list[str]) -> tuple[tuple[str, str], ...]:
-    """`K=V` texts as pairs, within the limits of the public protocol (spec: cli.md §3.4)."""
-    pairs = [(name, value) for name, _, value in (item.partition("=") for item in items)]
-    if any("=" not in item for item in items) or any(not name for name, _ in pairs):
-        raise typer.BadParameter("write an annotation as NAME=VALUE.")
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise typer.BadParameter("two annotations have the same name.")
-    if reserved := {"openapi", "message", "annotations"} & {name for name, _ in pairs}:
-        raise typer.BadParameter(f"the name {min(reserved)!r} is reserved.")
-    if len(pairs) > MOST_ANNOTATIONS or any(len(name) > LONGEST_KEY for name, _ in pairs):
-        raise typer.BadParameter(f"at most {MOST_ANNOTATIONS} annotations, with names of at most {LONGEST_KEY} characters.")
-    if sum(len(f"{name}{value}".encode()) for name, value in pairs) > MOST_ANNOTATION_BYTES:
-        raise typer.BadParameter(f"annotations may have {MOST_ANNOTATION_BYTES} bytes together.")
-    return tuple(pairs)
-
-
-def check_message(value: str) -> str:
-    """The callback of `--message`."""
-    if len(value) > LONGEST_MESSAGE:
-        raise typer.BadParameter(f"a message may have {LONGEST_MESSAGE} characters.")
-    return value

@@ -38,7 +38,17 @@ def _row(item: dict[str, Any]) -> tuple[object, ...]:
     took = f"{(item.get('build_ms') or 0) / 1000:.1f} s"
     state = f"{item['state']}: {str(item['reason']).splitlines()[0]}" if item.get("reason") and item["state"] == "FAILED" else item["state"]
     used, in_use = moment(item.get("used_at")), bool(item.get("in_use"))
-    return (item["key"][:12], state, item.get("python"), requirements, item.get("packages"), size(item.get("size_bytes")), took, used, in_use)
+    return (
+        item["key"][:12],
+        state,
+        item.get("python"),
+        requirements,
+        item.get("packages"),
+        size(item.get("size_bytes")),
+        took,
+        used,
+        in_use,
+    )
 
 
 @app.command()
@@ -56,7 +66,9 @@ def log(
 
 @app.command()
 def prune(
-    everything: Annotated[bool, typer.Option("--all", help="Also those that an app could still want; the next start of it builds again.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that an app could still want; the next start of it builds again.")
+    ] = False,
     as_json: JsonFlag = False,
     host: HostFlag = "",
     key: KeyFlag = "",

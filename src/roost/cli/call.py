@@ -10,10 +10,11 @@ from urllib.parse import quote, urlsplit
 
 import typer
 
-from roost.cli.options import HostFlag, JsonFlag, KeyFlag, ProfileFlag, noun, target
+from roost.cli.options import HostFlag, KeyFlag, ProfileFlag, connect, full_name, noun
 
 if TYPE_CHECKING:
     from roost.cli.body import Body
+    from roost.control.api import Api
     from roost.control.call import Answer
 
 app = noun()
@@ -21,12 +22,20 @@ app = noun()
 
 @app.command(name="call")
 def call(
-    endpoint: Annotated[str, typer.Argument(metavar="APP[/PATH]", help="OWNER/APP, OWNER/APP/PATH, an app of your own as APP, or a whole URL.")],
-    words: Annotated[list[str] | None, typer.Argument(metavar="[BODY]", help="JSON, key=text and key:=json words, @FILE, or - for stdin.")] = None,
+    endpoint: Annotated[
+        str, typer.Argument(metavar="APP[/PATH]", help="OWNER/APP, OWNER/APP/PATH, an app of your own as APP, or a whole URL.")
+    ],
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="BODY", help="JSON, key=text and key:=json words, @FILE, or - for stdin.")
+    ] = None,
     method: Annotated[str, typer.Option("--method", "-X", metavar="METHOD", help="HTTP method.")] = "POST",
-    header: Annotated[list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A request header; repeatable.")] = None,
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A request header; repeatable.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the answer's body there.")] = None,
-    timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up after this long without an answer.", min=0.001)] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up after this long without an answer.", min=0.001)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as one line of JSON.")] = False,
     host: HostFlag = "",
     key: KeyFlag = "",
@@ -37,8 +46,6 @@ def call(
     An answer other than 2xx goes to stderr, and the exit code is 1.
     """
     from roost.cli.body import BadBody, Body, body_of
-    from roost.control.api import Api
-    from roost.control.call import Call, answer
 
     try:
         body = body_of(words or [], sys.stdin.buffer.read)
@@ -46,12 +53,16 @@ def call(
         raise typer.BadParameter(str(exc)) from exc
     if body is None and method.upper() == "POST":
         body = Body(b"{}", "application/json")
-    where = target(host, key, profile)
-    with Api(where) as api:
+    with connect(host, key, profile) as api:
+        from roost.control.call import Call, answer
+
+        where = api.target
         url = _url(api, endpoint)
         # A key goes only to the server that it belongs to.
         own = urlsplit(url)[:2] == urlsplit(where.host)[:2]
-        with answer(Call(method.upper(), url, _headers(header or [], body, where.key if own else ""), body.content if body else b"", timeout), where) as reply:
+        with answer(
+            Call(method.upper(), url, _headers(header or [], body, where.key if own else ""), body.content if body else b"", timeout), where
+        ) as reply:
             if not 200 <= reply.status < 300:
                 _refused(reply)
             if output is not None:
@@ -62,11 +73,7 @@ def call(
                 _print(reply, as_json)
 
 
-def _url(api: object, endpoint: str) -> str:
-    from roost.cli.options import full_name
-    from roost.control.api import Api
-
-    assert isinstance(api, Api)
+def _url(api: Api, endpoint: str) -> str:
     if endpoint.startswith(("http://", "https://")):
         return endpoint
     path, question, query = endpoint.strip("/").partition("?")
@@ -109,7 +116,10 @@ def _print(reply: Answer, as_json: bool) -> None:
         return
     if terminal and not reply.is_text:
         size = sum(len(chunk) for chunk in reply.chunks)
-        print(f"✗ The answer is {size} bytes of {reply.content_type or 'an unnamed type'}.\n  Use --output FILE, or send it on with a pipe.", file=sys.stderr)
+        print(
+            f"✗ The answer is {size} bytes of {reply.content_type or 'an unnamed type'}.\n  Use --output FILE, or send it on with a pipe.",
+            file=sys.stderr,
+        )
         raise typer.Exit(1)
     last = b""
     for chunk in reply.chunks:

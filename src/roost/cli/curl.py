@@ -41,13 +41,18 @@ def curl_line(url: str, path: str, openapi: Schema, *, key: str = "") -> str:
     content = (operation.get("requestBody") or {}).get("content") or {}
     if "application/json" in content:
         body = example(content["application/json"].get("schema") or {}, openapi, content["application/json"])
-        words += ["-H", "'Content-Type: application/json'", "-d", shlex.quote(json.dumps(body, ensure_ascii=False))]
+        words += ["-H", "'Content-Type: application/json'", "-d", _quoted(json.dumps(body, ensure_ascii=False))]
     elif content:
         kind = next(iter(content))
         words += ["-H", shlex.quote(f"Content-Type: {kind}"), "--data-binary", "@FILE"]
     elif method == "post":
         words += ["-X", "POST"]
     return " ".join(words)
+
+
+def _quoted(text: str) -> str:
+    """In single quotes, as people write it (shlex would write '"'"' for an apostrophe)."""
+    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def is_websocket(path: str, spec: Schema) -> bool:

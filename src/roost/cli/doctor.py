@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import typer
 
-from roost.cli.options import HostFlag, JsonFlag, KeyFlag, ProfileFlag, noun
+from roost.cli.options import HostFlag, JsonFlag, KeyFlag, ProfileFlag, connect, noun
 
 app = noun()
 
@@ -61,7 +61,6 @@ def _here() -> list[Check]:
 
 def _there(host: str, key: str, profile: str) -> list[Check]:
     from roost.control import config
-    from roost.control.api import Api
     from roost.control.errors import ControlError
 
     try:
@@ -69,15 +68,17 @@ def _there(host: str, key: str, profile: str) -> list[Check]:
     except ControlError as exc:
         return [Check("config", False, exc.detail, exc.hint)]
     checks = [Check("config", True, str(config.config_path())), Check("host", True, target.host)]
-    checks.append(Check("key", bool(target.key), f"{target.key_id} (from {target.key_from})" if target.key else "none", "Set ROOST_KEY or a profile."))
-    with Api(target) as api:
-        try:
+    checks.append(
+        Check("key", bool(target.key), f"{target.key_id} (from {target.key_from})" if target.key else "none", "Set ROOST_KEY or a profile.")
+    )
+    try:
+        with connect(host, key, profile) as api:
             health = api.health()
             checks.append(Check("server", True, f"version {health.get('version')}, up {round(health.get('uptime_s') or 0)} s"))
             if target.key:
                 me = api.whoami()
                 checks.append(Check("account", True, f"{me.get('owner')} ({me.get('scope')})"))
                 checks += [Check(str(c["name"]), bool(c["ok"]), str(c.get("detail") or ""), str(c.get("hint") or "")) for c in api.doctor()]
-        except ControlError as exc:
-            checks.append(Check("server", False, exc.detail, exc.hint))
+    except ControlError as exc:
+        checks.append(Check("server", False, exc.detail, exc.hint))
     return checks

@@ -12,7 +12,9 @@ COLOURS = (36, 35, 34, 33, 32, 96, 95, 94)
 DIM, RED = 2, 31
 
 # Callers' text reaches the terminal through an author's print(); colours may pass, what moves the cursor or sets titles may not.
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*m|\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?|[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\x80-\x9f]")
+_ESCAPES = re.compile(
+    r"\x1b\[[0-9;]*m|\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?|[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\x80-\x9f]"
+)
 
 
 def log_text(line: LogLine, *, colour: bool, when: bool = False) -> str:
@@ -22,7 +24,9 @@ def log_text(line: LogLine, *, colour: bool, when: bool = False) -> str:
     """
     tag = line.request_id[:8] or ("builder" if line.source == "builder" else "-")
     mark = MARKS.get(line.level, "sys")
-    message = _ESCAPES.sub(lambda found: found[0] if colour and found[0].endswith("m") and found[0].startswith("\x1b[") else "", line.message)
+    message = _ESCAPES.sub(
+        lambda found: found[0] if colour and found[0].endswith("m") and found[0].startswith("\x1b[") else "", line.message
+    )
     moment = f"{line.timestamp[11:23]} " if when else ""
     if not colour:
         return f"{moment}{tag:<8} {mark} | {message}"

@@ -10,10 +10,18 @@ if TYPE_CHECKING:
     from roost.control.api import Api
     from roost.control.config import Target
 
-HostFlag = Annotated[str, typer.Option("--host", metavar="URL", help="Server to talk to; before ROOST_HOST and the profile.", show_default=False)]
-KeyFlag = Annotated[str, typer.Option("--key", metavar="ID:SECRET", help="Key to use; before ROOST_KEY and the profile.", show_default=False)]
-ProfileFlag = Annotated[str, typer.Option("--profile", metavar="NAME", help="Profile in config.toml; before ROOST_PROFILE.", show_default=False)]
+HostFlag = Annotated[
+    str, typer.Option("--host", metavar="URL", help="Server to talk to; before ROOST_HOST and the profile.", show_default=False)
+]
+KeyFlag = Annotated[
+    str, typer.Option("--key", metavar="ID:SECRET", help="Key to use; before ROOST_KEY and the profile.", show_default=False)
+]
+ProfileFlag = Annotated[
+    str, typer.Option("--profile", metavar="NAME", help="Profile in config.toml; before ROOST_PROFILE.", show_default=False)
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+AUTH_MODES = ("private", "public", "shared")
 
 
 def noun() -> typer.Typer:
@@ -35,10 +43,16 @@ def target(host: str, key: str, profile: str) -> Target:
 
 
 def connect(host: str, key: str, profile: str) -> Api:
-    """A connection to that server. Nothing is sent yet."""
+    """A connection to that server. Nothing is sent yet, but a server on this machine is known to be there."""
+    where = target(host, key, profile)
+    if where.is_local:
+        from roost.control.probe import knock
+
+        # The HTTP library takes half a second to load on a slow machine: too long for hearing that nobody is there.
+        knock(where)
     from roost.control.api import Api
 
-    return Api(target(host, key, profile))
+    return Api(where)
 
 
 def full_name(api: Api, app: str) -> str:
@@ -46,3 +60,10 @@ def full_name(api: Api, app: str) -> str:
     if "/" in app:
         return app.strip("/")
     return f"{api.target.owner or api.whoami()['owner']}/{app}"
+
+
+def check_auth(value: str) -> str:
+    """The callback of `--auth`."""
+    if value and value not in AUTH_MODES:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(AUTH_MODES)}.")
+    return value

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TextIO
 
 
 def error_lines(detail: str, hint: str = "") -> list[str]:
@@ -26,6 +27,11 @@ def failure(exc: BaseException) -> list[str]:
     if isinstance(detail, str):
         return [*before, *error_lines(detail, str(getattr(exc, "hint", "") or ""))]
     return error_lines(f"This is a bug in roost: {type(exc).__name__}: {exc}", "ROOST_DEBUG=1 shows where it happened.")
+
+
+def colourful(stream: TextIO) -> bool:
+    """Whether colours may be written there: a terminal, and nobody said NO_COLOR (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def say(text: str) -> None:
@@ -84,14 +90,14 @@ def tell_fields(fields: Iterable[tuple[str, object]]) -> None:
 def plain(value: object) -> str:
     """A value in words: nothing as a dash, lists with commas, booleans as yes and no."""
     match value:
-        case None | "" | [] | {}:
+        case None | "":
             return "-"
         case bool():
             return "yes" if value else "no"
         case list() | tuple():
-            return ", ".join(plain(item) for item in value)
+            return ", ".join(plain(item) for item in value) or "-"
         case dict():
-            return ", ".join(f"{name} {plain(item)}" for name, item in value.items())
+            return ", ".join(f"{name} {plain(item)}" for name, item in value.items()) or "-"
         case _:
             return str(value)
 

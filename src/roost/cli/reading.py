@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roost.cli.output import moment_ms, now_ms, say, tell, tell_json
+from roost.cli.output import colourful, moment_ms, now_ms, say, tell, tell_json
 
 if TYPE_CHECKING:
     from roost.control.events import LogLine
@@ -61,7 +61,7 @@ def show_logs(fetch: Fetch, *, follow: bool, lines: int | None, since: str, as_j
 def _print(line: LogLine) -> None:
     from roost.cli.loglines import log_text
 
-    tell(log_text(line, colour=sys.stdout.isatty(), when=True))
+    tell(log_text(line, colour=colourful(sys.stdout), when=True))
 
 
 def _as_json(line: LogLine) -> dict[str, Any]:

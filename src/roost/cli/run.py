@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roost.cli.options import HostFlag, KeyFlag, ProfileFlag, connect, noun
+from roost.cli.options import HostFlag, KeyFlag, ProfileFlag, check_auth, connect, noun
 
 if TYPE_CHECKING:
     from roost.cli.author import Package
@@ -18,17 +18,13 @@ if TYPE_CHECKING:
 app = noun()
 
 
-def _auth(value: str) -> str:
-    from roost.cli.author import check_auth
-
-    return check_auth(value)
-
-
 @app.command(name="run")
 def run(
     reference: Annotated[str, typer.Argument(metavar="REF", help="FILE.py, FILE.py::Class, or the name of an app in pyproject.toml.")],
     app_name: Annotated[str, typer.Option("--app-name", metavar="NAME", help="Name instead of the one that the class has.")] = "",
-    auth: Annotated[str, typer.Option("--auth", metavar="MODE", callback=_auth, help="Who may call it: public, private or shared.")] = "public",
+    auth: Annotated[
+        str, typer.Option("--auth", metavar="MODE", callback=check_auth, help="Who may call it: public, private or shared.")
+    ] = "public",
     machine_type: Annotated[str, typer.Option("--machine-type", metavar="TYPE", help="Machine type instead of the class's.")] = "",
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build the package environment anew.")] = False,
     local: Annotated[bool, typer.Option("--local", help="Serve in this process, without a server.")] = False,
@@ -41,20 +37,19 @@ def run(
 
     Prints the addresses and then what the app prints. Ctrl-C ends it. Edit the file and run it again: the address stays.
     """
-    from roost.cli.author import Changes, load, package, send
-
     if port is not None and not local:
         raise typer.BadParameter("--port goes with --local.")
     if local:
-        load(reference).cls.run_local(8080 if port is None else port)
+        _serve_here(reference, 8080 if port is None else port)
         return
-
-    from roost.cli.screen import Screen
-
     _stop_on_signals()
     with connect(host, key, profile) as api:
         # First, because an import of the author's packages may take long, and without a server it is for nothing.
         me = api.whoami()
+
+        from roost.cli.author import Changes, load, package, send
+        from roost.cli.screen import Screen
+
         loaded = load(reference)
         packed = package(loaded, Changes(app_name=app_name, machine_type=machine_type, no_cache=no_cache))
         with Screen(sys.stdout) as screen:
@@ -63,6 +58,13 @@ def run(
                 screen.note(f'The class says app_auth="{declared}", which is for `roost deploy`. This run is {auth}; --auth changes it.')
             send(api, packed, screen)
             _serve(api, packed, screen, auth=auth, session=packed.session(str(me.get("key_id", ""))), profile=profile)
+
+
+def _serve_here(reference: str, port: int) -> None:
+    from roost.cli.author import load
+
+    cls: Any = load(reference).cls
+    cls.run_local(port)
 
 
 def _serve(api: Api, packed: Package, screen: Screen, *, auth: str, session: str, profile: str) -> None:

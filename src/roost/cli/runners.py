@@ -27,7 +27,9 @@ def runners() -> None:
 @app.command(name="list")
 def list_runners(
     name: Annotated[str, typer.Option("--app", metavar="APP", help="Only runners of this app.")] = "",
-    since: Annotated[str, typer.Option("--since", metavar="WHEN", help="Also those that ended since then: 30m, 1h, 1d, or an ISO date.")] = "",
+    since: Annotated[
+        str, typer.Option("--since", metavar="WHEN", help="Also those that ended since then: 30m, 1h, 1d, or an ISO date.")
+    ] = "",
     as_json: JsonFlag = False,
     host: HostFlag = "",
     key: KeyFlag = "",
@@ -44,10 +46,21 @@ def list_runners(
 
 
 def _row(item: dict[str, Any]) -> tuple[object, ...]:
-    state = f"{item['state']} ({item['reason']})" if item.get("reason") and item["state"] in ("TERMINATED", "TERMINATING") else item["state"]
+    state = (
+        f"{item['state']} ({item['reason']})" if item.get("reason") and item["state"] in ("TERMINATED", "TERMINATING") else item["state"]
+    )
     uptime = seconds(round(item.get("uptime_seconds") or 0))
     revision = str(item.get("revision_id") or "")[:8]
-    return (item["application"], item.get("machine_type"), item["runner_id"], item.get("in_flight_requests"), uptime, revision, state, item.get("pid"))
+    return (
+        item["application"],
+        item.get("machine_type"),
+        item["runner_id"],
+        item.get("in_flight_requests"),
+        uptime,
+        revision,
+        state,
+        item.get("pid"),
+    )
 
 
 @app.command()

@@ -8,14 +8,18 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
+from typing_extensions import Self
+
 from roost.cli.loglines import DIM, log_text, paint
 from roost.cli.narrate import Kind, Line, Scene, narrate
+from roost.cli.output import colourful
 from roost.control.events import Event
 
 if TYPE_CHECKING:
     from rich.live import Live
 
 KEPT_BUILD_LINES = 20
+WORTH_A_BAR = 1_000_000
 GREEN = 32
 
 
@@ -33,7 +37,7 @@ class Screen:
         self._build_log: deque[Line] = deque(maxlen=KEPT_BUILD_LINES)
         self._live: Live | None = None
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, traceback: object) -> None:
@@ -69,10 +73,10 @@ class Screen:
                 if not self._terminal:
                     self._put(f"  {line.text}", sys.stderr)
             case Kind.DONE:
-                self._put(f"{paint('✓', GREEN) if self._terminal else '✓'} {line.text}", sys.stderr)
+                self._put(f"{paint('✓', GREEN) if colourful(sys.stderr) else '✓'} {line.text}", sys.stderr)
                 self._build_log.clear()
             case Kind.NOTE:
-                self._put(f"  {paint(line.text, DIM) if self._terminal else line.text}", sys.stderr)
+                self._put(f"  {paint(line.text, DIM) if colourful(sys.stderr) else line.text}", sys.stderr)
             case Kind.BUILD_LOG if self._terminal:
                 self._build_log.append(line)
             case Kind.BUILD_LOG | Kind.LOG:
@@ -80,7 +84,7 @@ class Screen:
 
     def _log(self, line: Line) -> None:
         assert line.log is not None
-        self._put(log_text(line.log, colour=self._logs.isatty()), self._logs)
+        self._put(log_text(line.log, colour=colourful(self._logs)), self._logs)
 
     def _put(self, text: str, stream: TextIO) -> None:
         if self._live is not None and stream.isatty():
@@ -116,21 +120,21 @@ class Screen:
 
 
 class UploadBar:
-    """How far an upload is: a bar on a terminal, nothing elsewhere (the caller says when it is done)."""
+    """How far an upload is: a bar on a terminal, nothing elsewhere and for what is sent in no time (the caller says when it is done)."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._stop: Callable[[], None] = lambda: None
         self._move: Callable[[int, int], None] | None = None
 
-    def __enter__(self) -> UploadBar:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stop()
 
     def __call__(self, sent: int, total: int) -> None:
-        if self._move is None and self._terminal:
+        if self._move is None and self._terminal and total >= WORTH_A_BAR:
             self._begin(total)
         if self._move is not None:
             self._move(sent, total)

@@ -30,7 +30,10 @@ def up(
     port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8700,
     home: Annotated[Path | None, typer.Option("--home", metavar="FOLDER", help="State folder; else ROOST_HOME, else ~/.roost.")] = None,
     log_format: Annotated[
-        str, typer.Option("--log-format", metavar="text|json", callback=_log_format, help="How the server logs; without it, text on a terminal.")
+        str,
+        typer.Option(
+            "--log-format", metavar="text|json", callback=_log_format, help="How the server logs; without it, text on a terminal."
+        ),
     ] = "",
     systemd: Annotated[bool, typer.Option("--systemd", help="Print a systemd unit that runs this command, and exit.")] = False,
 ) -> None:

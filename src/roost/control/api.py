@@ -11,16 +11,15 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 from typing_extensions import Self
 
 from roost.control.config import Target
 from roost.control.errors import ControlError, LostContact, Unreachable
+from roost.control.lighthttp import httpx
+from roost.control.probe import LOCAL_CONNECT_S, nobody_there
 
 Json = dict[str, Any]
 
-LOCAL_CONNECT_S = 0.8
-"""On this machine an answer takes microseconds; whoever waits for a server that is not there should know within a second."""
 REMOTE_CONNECT_S = 5.0
 SILENCE_S = 10.0
 """Streams carry a beat every 2 s; without one for this long the server is gone."""
@@ -117,7 +116,9 @@ class Api:
         return self.call("POST", f"/v1/runners/{quote(runner_id, safe='')}/kill")
 
     def runner_logs(self, runner_id: str, *, follow: bool = False, lines: int | None = None, since_ms: int | None = None) -> Stream:
-        return self.stream("GET", f"/v1/runners/{quote(runner_id, safe='')}/logs", params=_log_params(follow, lines, since_ms), patient=True)
+        return self.stream(
+            "GET", f"/v1/runners/{quote(runner_id, safe='')}/logs", params=_log_params(follow, lines, since_ms), patient=True
+        )
 
     # keys and builds
 
@@ -142,7 +143,13 @@ class Api:
     # how
 
     def call(
-        self, method: str, path: str, *, body: Json | None = None, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Json:
         """One call whose answer is a JSON object."""
         response = self._send(method, path, json=body, params=params, headers=headers)
@@ -151,7 +158,9 @@ class Api:
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise ControlError(f"{self.target.host} answered {method} {path} with something that is not JSON.", hint="Is this address a roost server?")
+            raise ControlError(
+                f"{self.target.host} answered {method} {path} with something that is not JSON.", hint="Is this address a roost server?"
+            )
         return value
 
     def stream(
@@ -188,13 +197,13 @@ class Api:
 
     def _unreachable(self, exc: httpx.TransportError) -> Unreachable:
         host, text = self.target.host, str(exc)
-        if self.target.is_local:
-            return Unreachable(f"Nothing answers at {host}. Start it with `roost up`")
         if "SSL" in text or "certificate" in text.lower():
-            return Unreachable(f"No safe connection to {host}: {text}", hint="Check the certificate, or whether the address should begin with http://.")
+            return Unreachable(
+                f"No safe connection to {host}: {text}", hint="Check the certificate, or whether the address should begin with http://."
+            )
         if "Name or service not known" in text or "getaddrinfo" in text or "name resolution" in text or "nodename" in text:
             return Unreachable(f"The name in {host} leads nowhere.", hint="Check ROOST_HOST, --host or the profile.")
-        return Unreachable(f"Nothing answers at {host}. Start it with `roost up` on that machine", hint="Or check ROOST_HOST, --host or the profile.")
+        return nobody_there(self.target)
 
     def _refusal(self, response: httpx.Response) -> ControlError:
         target = self.target

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import httpx
-
-from roost.control.api import LOCAL_CONNECT_S, REMOTE_CONNECT_S
+from roost.control.api import REMOTE_CONNECT_S
 from roost.control.config import Target
 from roost.control.errors import ControlError, Unreachable
+from roost.control.lighthttp import httpx
+from roost.control.probe import LOCAL_CONNECT_S, nobody_there
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,14 @@ def answer(call: Call, target: Target, *, transport: httpx.BaseTransport | None 
             with http.stream(call.method, call.url, headers=call.headers, content=call.content) as response:
                 yield Answer(response.status_code, response.reason_phrase, call.url, response.headers, response.iter_bytes())
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-            raise Unreachable(f"Nothing answers at {target.host}. Start it with `roost up`") from exc
-        except httpx.TimeoutException as exc:
-            raise ControlError(f"No answer from {call.url} within {call.timeout_s:g} s.", hint="The call is cancelled. --timeout waits longer.") from exc
-        except httpx.TransportError as exc:
-            raise Unreachable(f"The connection to {target.host} broke: {exc}", hint="The call may have run; it is not repeated by itself.") from exc
+            raise nobody_there(target) from exc
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as exc:
             raise ControlError(f"{call.url!r} cannot be called: {exc}") from exc
+        except httpx.TimeoutException as exc:
+            raise ControlError(
+                f"No answer from {call.url} within {call.timeout_s:g} s.", hint="The call is cancelled. --timeout waits longer."
+            ) from exc
+        except httpx.TransportError as exc:
+            raise Unreachable(
+                f"The connection to {target.host} broke: {exc}", hint="The call may have run; it is not repeated by itself."
+            ) from exc

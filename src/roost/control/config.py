@@ -85,7 +85,9 @@ def read(path: Path) -> Config:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise ControlError(f"{path} is not valid TOML: {exc}", hint="Mend the line, or move the file away and start `roost up` again.") from exc
+        raise ControlError(
+            f"{path} is not valid TOML: {exc}", hint="Mend the line, or move the file away and start `roost up` again."
+        ) from exc
     tables = data.get("profiles", {})
     if not isinstance(tables, dict):
         raise ControlError(f"{path}: `profiles` must be tables such as [profiles.default].")
@@ -119,16 +121,18 @@ def resolve(*, host: str = "", key: str = "", profile: str = "", env: Mapping[st
 
 def base_url(text: str) -> str:
     """`text` as the URL of a server: "host:port", "host" (port 8700) or a URL."""
-    address = text.strip().rstrip("/")
-    url = address if "://" in address else f"http://{address}"
+    bare = "://" not in text
+    url = (f"http://{text.strip()}" if bare else text.strip()).rstrip("/")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ControlError(f"{text!r} is not the address of a server.", hint=f"Write it as host:port or as a URL, for example {DEFAULT_HOST}.")
-    return f"{url}:{DEFAULT_PORT}" if "://" not in address and port is None else url
+        raise ControlError(
+            f"{text!r} is not the address of a server.", hint=f"Write it as host:port or as a URL, for example {DEFAULT_HOST}."
+        )
+    return f"{url}:{DEFAULT_PORT}" if bare and port is None else url
 
 
 def _first(*candidates: tuple[str, str]) -> tuple[str, str]:
@@ -139,9 +143,13 @@ def _checked_key(key: str, source: str) -> str:
     identity, colon, secret = key.partition(":")
     # A key that cannot be a header would end in an error of the HTTP library which shows the secret.
     if key and not (identity and colon and secret and key.isascii() and key.isprintable() and " " not in key):
-        raise ControlError(f"The key from {source} is not of the form id:secret.", hint="Copy the whole value that `roost keys create` printed.")
+        raise ControlError(
+            f"The key from {source} is not of the form id:secret.", hint="Copy the whole value that `roost keys create` printed."
+        )
     return key
 
 
 def _profiles_there(config: Config) -> str:
-    return f"It has: {', '.join(sorted(config.profiles))}." if config.profiles else "The file has no profiles; `roost up` makes the first one."
+    return (
+        f"It has: {', '.join(sorted(config.profiles))}." if config.profiles else "The file has no profiles; `roost up` makes the first one."
+    )

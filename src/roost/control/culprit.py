@@ -6,6 +6,7 @@ Runs after a failure, so it may be slow: it tries the parts of what failed one b
 from __future__ import annotations
 
 import io
+import re
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -83,7 +84,8 @@ def _parts(value: Any, where: str) -> Iterator[tuple[str, Any]]:
 
 def _parts_of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
     name = function.__qualname__
-    for used in _names_used(function.__code__):
+    annotations = " ".join(value for value in function.__annotations__.values() if isinstance(value, str))
+    for used in (*_names_used(function.__code__), *re.findall(r"\w+", annotations)):
         if used in function.__globals__:
             yield f"the global `{used}` that `{name}` uses", function.__globals__[used]
     for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -56,7 +56,9 @@ def deploy(api: Api, manifest: Manifest, *, auth: str | None, strategy: str = "r
         yield event
         if isinstance(event, Done):
             return
-    raise LostContact("The server went away before the deploy was done.", hint="Run the same command again: what is built already is not built twice.")
+    raise LostContact(
+        "The server went away before the deploy was done.", hint="Run the same command again: what is built already is not built twice."
+    )
 
 
 def run(
@@ -67,7 +69,7 @@ def run(
     session: str,
     clock: Callable[[], float] = monotonic,
     pause: Callable[[float], None] = sleep,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """The events of a run, until somebody else ends it (Ended is the last) or the iteration is closed, which ends the run.
 
     A stream that breaks is taken up again under the same `session`: Lost, then Attached, and the app keeps its address.

@@ -6,6 +6,7 @@ does not exist. We know both sides, so we say it before anything is sent.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import sysconfig
@@ -51,7 +52,8 @@ class Neighbours:
         place = _place_of(module)
         if place is None or not self._is_own(module.__name__, place):
             return None
-        return None if self._is_shipped(place) else place
+        # It is imported while the class is loaded, when only the app's own folder is on the path.
+        return None if self._is_shipped(place) and self._top(module.__name__, place).parent == self.app_file.parent else place
 
     def left_behind_by_name(self, name: str) -> Path | None:
         """The same for a name that code will import when it runs, whether or not it is loaded here."""
@@ -65,18 +67,23 @@ class Neighbours:
                     return place if self._is_own(top, place) and not self._is_shipped(place) else None
         return None
 
-    def advice(self, name: str, place: Path) -> str:
-        """How to make the module travel: both ways, ready to paste."""
-        top = name.partition(".")[0]
-        return f"Ship it with the class: local_python_modules = [{top!r}] — or as files: {self._as_files(top, place)}.".replace("'", '"')
+    def nickname(self, place: Path) -> str:
+        """The file as the author would write it, seen from the app's folder."""
+        shown = place.parent if place.name == "__init__.py" else place
+        return os.path.relpath(shown, self.app_file.parent)
 
-    def _as_files(self, top: str, place: Path) -> str:
-        while place.stem != top and place.parent != self.project and place.parent != place:
-            place = place.parent  # up to the top-level package, which is what an import looks for
-        if place.is_relative_to(self.app_file.parent):
-            return f"app_files = [{str(place.relative_to(self.app_file.parent))!r}]"
-        context = ".." if place.parent == self.app_file.parent.parent else str(place.parent)
-        return f"app_files = [{place.name!r}] with app_files_context_dir = {context!r}"
+    def advice(self, name: str, place: Path) -> str:
+        """How to make the module travel, ready to paste: with the class, or as files where the runner would find them."""
+        top = name.partition(".")[0]
+        with_class = f'Ship it with the class: local_python_modules = ["{top}"]'
+        file = self._top(name, place)
+        return f'{with_class} — or as files: app_files = ["{file.name}"].' if file.parent == self.app_file.parent else f"{with_class}."
+
+    def _top(self, name: str, place: Path) -> Path:
+        """The file or folder of the top-level module."""
+        while place.stem != name.partition(".")[0] and place.parent != place:
+            place = place.parent
+        return place
 
     def _is_own(self, name: str, place: Path) -> bool:
         top = name.partition(".")[0]

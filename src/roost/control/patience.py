@@ -51,6 +51,8 @@ def with_patience(
                 raise
             if broken is None or clock() - attached >= STEADY_S:
                 broken = clock()
+            elif clock() - broken >= ATTACH_AGAIN_S:
+                raise
             reason = exc
         finally:
             _close(stream)
@@ -60,7 +62,9 @@ def with_patience(
         yield Mended()
 
 
-def _attach_again(attach: Callable[[], Iterator[T]], until: float, clock: Callable[[], float], pause: Callable[[float], None]) -> Iterator[T]:
+def _attach_again(
+    attach: Callable[[], Iterator[T]], until: float, clock: Callable[[], float], pause: Callable[[float], None]
+) -> Iterator[T]:
     while True:
         pause(PAUSE_S)
         try:

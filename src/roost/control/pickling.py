@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
-import dis
 import functools
 import importlib
 import importlib.util
@@ -27,12 +26,13 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import cloudpickle
 
 from roost.control.culprit import find_culprit
 from roost.control.errors import ControlError
+from roost.control.late_imports import imports_of
 from roost.control.neighbours import Neighbours
 from roost.wire import revive
 from roost.wire.pickled import Header, pack
@@ -167,10 +167,13 @@ class AppPickler(cloudpickle.Pickler):
             return self._module(obj)
         if isinstance(obj, _LRU_CACHE):
             return self._cached(obj)
+        stream = _standard_stream(obj) if obj is not None else ""
+        if stream:
+            return getattr, (sys, stream)
         reduce = _REDUCERS.get(type(obj))
         if reduce is not None:
             return reduce(obj)
-        if type(obj).__name__ == "TypeAdapter" and type(obj).__module__ == "pydantic.type_adapter":
+        if type(obj).__name__ == "TypeAdapter" and type(obj).__module__ == "pydantic.type_adapter" and "_type" in vars(obj):
             inside = vars(obj)
             return revive.type_adapter, (type(obj), inside["_type"], inside.get("_config"), inside.get("_module_name") or "")
         return super().reducer_override(obj)
@@ -182,7 +185,7 @@ class AppPickler(cloudpickle.Pickler):
         if home is not None:
             file = home.__dict__.get("__file__")
             self.globals_ref.setdefault(id(function.__globals__), _Namespace(home.__name__, hasattr(home, "__path__"), file))
-        reduced = super().reducer_override(function)
+        reduced: Any = super().reducer_override(function)
         if not isinstance(reduced, tuple):
             self._by_reference(function)
             return reduced
@@ -195,26 +198,30 @@ class AppPickler(cloudpickle.Pickler):
         return make, args, (setter, state, belongings), None, None, revive.set_state
 
     def _class(self, cls: type) -> Any:
-        reduced = super().reducer_override(cls)
+        generic = vars(cls).get("__pydantic_generic_metadata__")
+        if generic and generic["origin"]:
+            # Some versions of pydantic enter `Box[int]` into its module here, where a reference would find it, but not there.
+            return revive.parametrize, (generic["origin"], tuple(generic["args"]))
+        is_model = "__pydantic_validator__" in vars(cls)
+        if is_model and self._travels(cls.__module__):
+            _resolve_fields(cls)
+        reduced: Any = super().reducer_override(cls)
         if not isinstance(reduced, tuple):
             self._by_reference(cls)
             return reduced
         if len(reduced) == 2:  # NoneType and its like
             return reduced
-        generic = cls.__dict__.get("__pydantic_generic_metadata__")
-        if generic and generic["origin"]:
-            return revive.parametrize, (generic["origin"], tuple(generic["args"]))
         make, args, state, _, _, setter = reduced
-        if "__pydantic_validator__" in cls.__dict__:
-            _strip_compiled(cls, state[0])
-            revived = revive.set_model_state
-        else:
-            revived = revive.set_state
+        if is_model:
+            _strip_compiled(state[0])
         home = sys.modules.get(cls.__module__)
         belongings = revive.Belongings()
         if home is not None and self._travels(cls.__module__):
             belongings = self._belongings(home, cls, _identifiers(inspect.get_annotations(cls)), ())
-        return make, args, (setter, state, belongings), None, None, revived
+        if is_model:
+            rebuild = None if hasattr(cls, "model_rebuild") else sys.modules["pydantic.dataclasses"].rebuild_dataclass
+            return make, args, (setter, state, belongings, rebuild), None, None, revive.set_model_state
+        return make, args, (setter, state, belongings), None, None, revive.set_state
 
     def _module(self, module: ModuleType) -> Any:
         name = module.__name__
@@ -282,7 +289,7 @@ class AppPickler(cloudpickle.Pickler):
             return ()
         self._looked_at.add(function.__code__)
         found: dict[str, ModuleType] = {}
-        for late in _imports(function.__code__):
+        for late in imports_of(function.__code__):
             try:
                 name = (
                     importlib.util.resolve_name("." * late.level + late.name, home.__dict__.get("__package__") or "")
@@ -327,7 +334,7 @@ class AppPickler(cloudpickle.Pickler):
 
     def _left_behind(self, who: str, name: str, place: Path) -> PickleError:
         return PickleError(
-            f"{who} `{name}` ({place.name if place.name != '__init__.py' else place.parent.name + '/'} beside the app), which would not exist on the runner.",
+            f"{who} `{name}` ({self._neighbours.nickname(place)}, your own code), which would not exist on the runner.",
             hint=self._neighbours.advice(name, place),
         )
 
@@ -343,48 +350,21 @@ class _Namespace(dict[str, Any]):
         return revive.namespace, self._args
 
 
-def _strip_compiled(cls: type, contents: dict[str, Any]) -> None:
+def _resolve_fields(model: Any) -> None:
+    """Let a model whose annotations named something later in the file find it, while the file's names are at hand."""
+    if hasattr(model, "model_rebuild") and not model.__pydantic_complete__:
+        model.model_rebuild(raise_errors=False, _types_namespace=vars(sys.modules.get(model.__module__, sys)))
+
+
+def _strip_compiled(contents: dict[str, Any]) -> None:
     """Leave out what pydantic compiled or cached, and the namespace that the model was defined in: fields are resolved by now."""
-    rebuild: Callable[..., Any] | None = getattr(cls, "model_rebuild", None)
-    if rebuild is not None and not contents.get("__pydantic_complete__"):
-        rebuild(raise_errors=False, _types_namespace=vars(sys.modules.get(cls.__module__, sys)))
-        contents.update({key: value for key, value in vars(cls).items() if key in contents})
-    for name in (*revive.COMPILED, "__pydantic_setattr_handlers__"):
+    for name in revive.COMPILED:
         contents.pop(name, None)
     contents["__pydantic_complete__"] = False
     if "__pydantic_parent_namespace__" in contents:
         contents["__pydantic_parent_namespace__"] = None
-    if "__pydantic_setattr_handlers__" in vars(cls):
+    if "__pydantic_setattr_handlers__" in contents:
         contents["__pydantic_setattr_handlers__"] = {}
-
-
-# imports inside code
-
-
-class _Import(NamedTuple):
-    level: int
-    name: str
-    attributes: tuple[str, ...]
-
-
-@functools.lru_cache(maxsize=4096)
-def _imports(code: CodeType) -> tuple[_Import, ...]:
-    """Every `import` statement in the code and in all functions, lambdas and classes inside it."""
-    found: list[_Import] = []
-    before: list[Any] = [None, None]
-    for step in dis.get_instructions(code):
-        if step.opname == "EXTENDED_ARG":
-            continue
-        if step.opname == "IMPORT_NAME":
-            # The two values below it on the stack: the level of a relative import, and the names after `from ... import`.
-            level, names = before
-            attributes = tuple(name for name in names or () if name != "*")
-            found.append(_Import(level if isinstance(level, int) else 0, str(step.argval), attributes))
-        before = [before[1], step.argval]
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            found.extend(_imports(constant))
-    return tuple(found)
 
 
 def _prefixes(name: str) -> list[str]:
@@ -401,10 +381,13 @@ def _identifiers(annotations: Any) -> set[str]:
 # values that pickle cannot do, or would do wrongly
 
 
+def _standard_stream(thing: Any) -> str:
+    """ "stdout", "stderr" or "stdin" if it is that stream of this process, of whatever class (notebooks and tests replace them)."""
+    names = (name for name in ("stdout", "stderr", "stdin") if thing is getattr(sys, name) or thing is getattr(sys, f"__{name}__"))
+    return next(names, "")
+
+
 def _file(stream: Any) -> Any:
-    for name in ("stdout", "stderr", "stdin"):
-        if stream is getattr(sys, name) or stream is getattr(sys, f"__{name}__"):
-            return getattr, (sys, name)
     # cloudpickle would read the whole file and send its text along.
     raise pickle.PicklingError(f"cannot pickle the open file {getattr(stream, 'name', '')!r}")
 

@@ -17,7 +17,7 @@ from roost.sdk.options import AUTH_MODES, OPTIONS, similar
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]  (development happens on a newer Python)
 
 _OWN = ("ref", "name", "auth")
 _SETTINGS = tuple(

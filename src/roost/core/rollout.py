@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roost.core.model import RunnerSeen, RunnerState
+from roost.core.model import Process, RunnerSeen, RunnerState
 from roost.core.scaling import READY
 
 NO_ROOM_MS = 60_000
@@ -106,4 +106,6 @@ def _old(rollout: Rollout, runners: Sequence[RunnerSeen]) -> tuple[str, ...]:
 
 
 def _unplaced(rollout: Rollout, runners: Sequence[RunnerSeen]) -> bool:
-    return all(r.revision_id != rollout.revision_id or r.state in (RunnerState.PENDING, RunnerState.TERMINATED) for r in runners)
+    """No runner of the new revision has a process: one that has is judged by startup_timeout, however full the machine is."""
+    living = (r for r in runners if r.revision_id == rollout.revision_id and r.state is not RunnerState.TERMINATED)
+    return all(r.process is Process.NOT_STARTED for r in living)

@@ -11,7 +11,7 @@ import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 
-from roost.builders.base import BuildError, Builder, Built, OnLine
+from roost.builders.base import Builder, BuildError, Built, OnLine
 from roost.core.model import Env, EnvState, Recipe
 from roost.core.recipe import conflicts
 from roost.kit import log
@@ -98,7 +98,7 @@ class BuildEngine:
         with contextlib.suppress(StoreClosed):
             await self._environments.finish(key, False, reason, (), 0, 0, self._clock.now_ms())
 
-    async def prune(self, all: bool, in_use: set[str] | frozenset[str]) -> Pruned:  # noqa: A002 - the API's own word
+    async def prune(self, all: bool, in_use: set[str] | frozenset[str]) -> Pruned:
         """Remove the environments that are not `in_use`, and folders that the store knows nothing of.
 
         Environments without requirements of an author's own are kept, since the next app will need one; with `all` they go

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from roost.gateway.forward import Successor, arriving
+from roost.gateway.headers import find
 from roost.gateway.resolve import Routes, Target
 from roost.gateway.sync import Ask, DirectCalls
 from roost.kit import log
 from roost.web import roles
 from roost.web.answers import Asgi, Receive, Scope, Send, send_error
 from roost.web.auth import KeyRing, Principal
-from roost.gateway.headers import find
 from roost.wire import ids
 from roost.wire.errors import RoostError
 
@@ -31,6 +32,12 @@ class Gateway:
         self._keys = keys
         self._calls = calls
         self._others = others
+        self._successor: Successor | None = None
+
+    def hand_over(self, successor: Successor) -> None:
+        """From now on every request goes to the new server; those that wait for a runner here go there as well."""
+        self._successor = successor
+        self._calls.hand_over(successor)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,7 +50,11 @@ class Gateway:
             started = True
             await send(message)  # type: ignore[arg-type]
 
+        scope["roost.original_path"] = scope["raw_path"]
         try:
+            if self._successor is not None:
+                await self._successor.pass_on(scope, send_once, arriving(receive))
+                return
             addressed = roles.address(find(scope["headers"], b"host") or b"", scope["raw_path"])
             if addressed.role == "run":
                 await self._call(scope, receive, send_once, addressed.path, request_id)
@@ -53,12 +64,16 @@ class Gateway:
             await self._tell(scope, send, started, error, request_id)
         except Exception as error:
             log.exception("gateway.failed", error, path=scope["path"], request_id=request_id)
-            await self._tell(scope, send, started, RoostError("internal_error", f"Roost failed to handle this request ({request_id})"), request_id)
+            await self._tell(
+                scope, send, started, RoostError("internal_error", f"Roost failed to handle this request ({request_id})"), request_id
+            )
 
     async def _call(self, scope: Scope, receive: Receive, send: Send, path: bytes, request_id: str) -> None:
         headers = scope["headers"]
         if scope["method"] == "OPTIONS" and find(headers, b"access-control-request-method") is not None:
-            await send({"type": "http.response.start", "status": 204, "headers": [*_PREFLIGHT[:-1], (b"x-fal-request-id", request_id.encode())]})
+            await send(
+                {"type": "http.response.start", "status": 204, "headers": [*_PREFLIGHT[:-1], (b"x-fal-request-id", request_id.encode())]}
+            )
             await send({"type": "http.response.body", "body": b""})
             return
         target = await self._routes.resolve(path)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from typing import IO
+from collections.abc import MutableMapping
+from typing import IO, Any
 
 from roost.gateway.headers import find
 from roost.web.answers import Receive
@@ -84,14 +85,14 @@ async def read(headers: Headers, receive: Receive, limit: int, folder: str) -> B
             file.close()
 
 
-async def _next(receive: Receive) -> dict[str, object]:
+async def _next(receive: Receive) -> MutableMapping[str, Any]:
     try:
         message = await asyncio.wait_for(receive(), STALL_S)
     except (asyncio.TimeoutError, TimeoutError):
         raise RoostError("bad_request", f"the request's body stopped arriving for {STALL_S:g} s", status=408) from None
     if message["type"] != "http.request":
         raise CallerGone
-    return message  # type: ignore[return-value]
+    return message
 
 
 def too_large(limit: int) -> RoostError:
@@ -100,5 +101,3 @@ def too_large(limit: int) -> RoostError:
         f"the request's body is larger than {limit} bytes",
         hint="Upload large inputs first and send their URL, or raise max_body_bytes in the server's settings.",
     )
-
-

@@ -7,7 +7,18 @@ from typing import Final
 from roost.wire.frames import Headers
 
 HOP_BY_HOP: Final = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect")
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"expect",
+    )
 )
 _PASSED_FAL: Final = frozenset((b"x-fal-object-lifecycle-preference", b"x-fal-cdn-token", b"x-fal-runner-health-check"))
 """Reserved names that callers may set; every other `x-fal-*` is ours, so that an app can believe it."""

@@ -112,5 +112,3 @@ def _legacy(segment: str) -> tuple[str, str] | None:
     """`NUMBER-rest` was once an app's whole id."""
     number, dash, rest = segment.partition("-")
     return (number, rest) if dash and number.isdigit() and rest else None
-
-

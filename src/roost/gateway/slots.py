@@ -25,6 +25,7 @@ class Slots:
         self._limits = limits
         self._now_ms = now_ms
         self._rechecks: dict[str, asyncio.TimerHandle] = {}
+        self._ended: Exception | None = None
         directory.on_free = self._freed
         routes.on_switch = lambda route: self.pump(route.application)
         board.on_outlook = self.judge
@@ -34,6 +35,8 @@ class Slots:
 
         `again`: the call was answered BUSY; it goes to the head of the line. Cancelling the wait gives up the place.
         """
+        if self._ended is not None:
+            raise self._ended
         line = self._board.line(route.application)
         if not line.waiting:
             entry = self._choose(line, route, hint)
@@ -111,8 +114,9 @@ class Slots:
                 soonest = verdict.recheck_ms if soonest is None else min(soonest, verdict.recheck_ms)
         self._recheck_in(application, soonest)
 
-    def refuse_all(self, error: RoostError) -> None:
-        """Nobody who waits will be served here any more."""
+    def refuse_all(self, error: Exception) -> None:
+        """Nobody who waits, or comes to wait, will be served here any more."""
+        self._ended = error
         for line in self._board.lines():
             for waiter in list(line.waiting):
                 if not waiter.slot.done():
@@ -131,7 +135,9 @@ class Slots:
         self._directory.took(entry)
         return entry
 
-    def _verdict(self, line: Line, route: Route, waiter: Waiter, deadline: admission.Deadline, *, ahead: int) -> admission.Admit | admission.Refuse:
+    def _verdict(
+        self, line: Line, route: Route, waiter: Waiter, deadline: admission.Deadline, *, ahead: int
+    ) -> admission.Admit | admission.Refuse:
         return admission.judge(admission.Call(waiter.since_ms, deadline, ahead), line.outlook, self._limits, self._now_ms())
 
     def _leave(self, line: Line, waiter: Waiter) -> None:

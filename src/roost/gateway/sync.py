@@ -13,6 +13,7 @@ from roost.core import admission, fate
 from roost.gateway import body as bodies
 from roost.gateway import headers as fields
 from roost.gateway.body import Body, CallerGone
+from roost.gateway.forward import HandedOver, Successor
 from roost.gateway.resolve import Target
 from roost.gateway.slots import Slots, refusal
 from roost.link.connection import Exchange, response_of
@@ -59,7 +60,14 @@ class DirectCalls:
         self._folder = folder
         self._cancels: set[asyncio.Task[None]] = set()
         self.closing = False
-        """The server hands over: connections end after their answer."""
+        """The server hands over or stops: connections end after their answer."""
+        self._successor: Successor | None = None
+
+    def hand_over(self, successor: Successor) -> None:
+        """Callers that wait for a runner are passed on; what a runner has accepted is finished here."""
+        self.closing = True
+        self._successor = successor
+        self._slots.refuse_all(HandedOver())
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, ask: Ask) -> None:
         """Answer one call. Raises RoostError for errors that the caller must be told; the response has not begun then."""
@@ -83,13 +91,20 @@ class DirectCalls:
             if caller is not None:
                 caller.on_lost = None
 
-    async def _attempts(self, scope: Scope, send: Send, ask: Ask, body: Body, caller: Caller | None, deadline: admission.Deadline, since_ms: int) -> None:
+    async def _attempts(
+        self, scope: Scope, send: Send, ask: Ask, body: Body, caller: Caller | None, deadline: admission.Deadline, since_ms: int
+    ) -> None:
         head = self._head(scope, ask)
         route = ask.target.route
         hint = fields.find(scope["headers"], b"x-fal-runner-hint")
         again = False
         while True:
-            entry = await self._wait(ask, deadline, since_ms, hint.decode("latin-1") if hint else "", caller, again)
+            try:
+                entry = await self._wait(ask, deadline, since_ms, hint.decode("latin-1") if hint else "", caller, again)
+            except HandedOver:
+                assert self._successor is not None
+                await self._successor.pass_on(scope, send, body)
+                return
             if entry is None:
                 return
             call = _Call(self, ask, head, body, entry, caller)
@@ -97,7 +112,9 @@ class DirectCalls:
                 return
             again = True
 
-    async def _wait(self, ask: Ask, deadline: admission.Deadline, since_ms: int, hint: str, caller: Caller | None, again: bool) -> Entry | None:
+    async def _wait(
+        self, ask: Ask, deadline: admission.Deadline, since_ms: int, hint: str, caller: Caller | None, again: bool
+    ) -> Entry | None:
         """A reserved runner; None when the caller hung up while it waited."""
         if caller is not None and caller.lost:
             return None
@@ -218,7 +235,9 @@ class _Call:
                 self._time_out(exchange)
                 raise RoostError("request_timeout", f"the call took longer than request_timeout ({timeout_ms / 1000:g} s) and was ended")
             elif kind in (0, frames.DONE):
-                raise RoostError(fate.classify_disconnect(headers_received=False, process_gone=True), "the runner went away in the middle of the call")
+                raise RoostError(
+                    fate.classify_disconnect(headers_received=False, process_gone=True), "the runner went away in the middle of the call"
+                )
 
     def _time_out(self, exchange: Exchange) -> None:
         self._calls.cancel(exchange, self._head)
@@ -230,9 +249,13 @@ class _Call:
         kept = fields.to_caller(head.status, head.headers, request_id=self._ask.request_id, runner_id=self._entry.runner_id)
         if kept is None:
             self._calls.cancel(exchange, self._head)
-            raise RoostError("response_headers_too_large", "the app's response headers are larger than 16 KB", hint="Send large values in the body.")
+            raise RoostError(
+                "response_headers_too_large", "the app's response headers are larger than 16 KB", hint="Send large values in the body."
+            )
         if exchange.finished and not exchange.events:
-            raise RoostError(fate.classify_disconnect(headers_received=True, process_gone=True), "the runner went away after its response had begun")
+            raise RoostError(
+                fate.classify_disconnect(headers_received=True, process_gone=True), "the runner went away after its response had begun"
+            )
         if self._calls.closing:
             kept.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": head.status, "headers": kept})

@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -135,10 +135,13 @@ def reap(pid: int) -> Ending:
 
 
 class OomKills:
-    """Tells whether a SIGKILL came from the kernel for want of memory, by the counters of our own control group."""
+    """Tells whether a SIGKILL came from the kernel for want of memory, by the counters of our own control group.
 
-    def __init__(self) -> None:
-        self._counter = next((path for path in _oom_counters() if _oom_kills(path) is not None), None)
+    `counters` are files with a line "oom_kill N"; the first that can be read is believed.
+    """
+
+    def __init__(self, counters: Iterable[Path] | None = None) -> None:
+        self._counter = next((path for path in counters or _oom_counters() if _oom_kills(path) is not None), None)
         self._seen = self._count()
 
     def claim(self) -> bool:

@@ -85,7 +85,9 @@ class CallConnection(asyncio.Protocol):
         self._paused = False
         self.lost = False
 
-    def open(self, head: RequestHead, body: bytes, *, body_ended: bool, bypass: bool = False, released: Callable[[], None] | None = None) -> Exchange:
+    def open(
+        self, head: RequestHead, body: bytes, *, body_ended: bool, bypass: bool = False, released: Callable[[], None] | None = None
+    ) -> Exchange:
         """Start a call: reservation, head and the body so far leave together; BUSY as the first event means that nothing of it ran.
 
         Raises ValueError when the head cannot be carried (a line feed in a field, or too large).

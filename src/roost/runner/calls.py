@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from roost.runner.dispatch import AsgiApp, Call
 from roost.runner.logs import Output
@@ -14,15 +15,24 @@ from roost.wire.launch import Hello
 from roost.wire.session import RunnerSession, Slots
 
 
+@dataclass(frozen=True)
+class Watch:
+    """What the host wants to hear of a connection."""
+
+    welcomed: Callable[[CallConnection], None]
+    lost: Callable[[CallConnection, str], None]
+    """With the server's words if it refused this runner."""
+    call_ended: Callable[[], None]
+
+
 class CallConnection(asyncio.Protocol):
     """One connection to one gateway. Serves its calls on the app's event loop."""
 
-    def __init__(self, app: AsgiApp, slots: Slots, output: Output, hello: Hello, on_welcome: Callable[[CallConnection], None], on_lost: Callable[[CallConnection, str], None]) -> None:
+    def __init__(self, app: AsgiApp, slots: Slots, output: Output, hello: Hello, watch: Watch) -> None:
         self._app = app
         self._output = output
         self._hello = hello
-        self._on_welcome = on_welcome
-        self._on_lost = on_lost
+        self._watch = watch
         self.session = RunnerSession(slots)
         self._calls: dict[int, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,7 +73,7 @@ class CallConnection(asyncio.Protocol):
             elif kind == frames.CREDIT:
                 self._wake(stream)
             elif kind == frames.WELCOME:
-                self._on_welcome(self)
+                self._watch.welcomed(self)
             elif kind == frames.REFUSED:
                 self._refusal = value.decode("utf-8", "replace")
             elif kind == frames.GOAWAY_OK and not self.goaway_confirmed.done():
@@ -84,7 +94,7 @@ class CallConnection(asyncio.Protocol):
             self._paused.set_result(None)
         if not self.goaway_confirmed.done():
             self.goaway_confirmed.set_result(None)
-        self._on_lost(self, self._refusal)
+        self._watch.lost(self, self._refusal)
 
     def pause_writing(self) -> None:
         self._paused = self._loop.create_future()
@@ -117,6 +127,7 @@ class CallConnection(asyncio.Protocol):
     def done(self, stream: int) -> None:
         self._calls.pop(stream, None)
         self.session.done(stream)
+        self._watch.call_ended()
         self._plan_flush()
 
     async def drained(self, stream: int) -> None:

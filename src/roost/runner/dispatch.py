@@ -30,7 +30,20 @@ class Wire(Protocol):
 class Call:
     """One call being served. The connection feeds it body bytes and the news that the caller is gone; `run` serves it to its end."""
 
-    __slots__ = ("_answered", "_body", "_body_ended", "_body_told", "_ended", "_gone", "_output", "_request_id", "_waiter", "_wire", "head", "stream")
+    __slots__ = (
+        "_answered",
+        "_body",
+        "_body_ended",
+        "_body_told",
+        "_ended",
+        "_gone",
+        "_output",
+        "_request_id",
+        "_waiter",
+        "_wire",
+        "head",
+        "stream",
+    )
 
     def __init__(self, stream: int, head: RequestHead, wire: Wire, output: Output) -> None:
         self.stream = stream
@@ -138,7 +151,9 @@ class Call:
             self._send_to_nobody(message)
         elif kind == "http.response.start":
             self._answered = True
-            self._wire.respond(self.stream, ResponseHead(message["status"], [(bytes(n).lower(), bytes(v)) for n, v in message.get("headers", ())]))
+            self._wire.respond(
+                self.stream, ResponseHead(message["status"], [(bytes(n).lower(), bytes(v)) for n, v in message.get("headers", ())])
+            )
         elif kind == "http.response.body":
             end = not message.get("more_body", False)
             self._ended = end

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from roost.runner import dial
-from roost.runner.calls import CallConnection
+from roost.runner.calls import CallConnection, Watch
 from roost.runner.control import Control, stacks
 from roost.runner.dispatch import AsgiApp
 from roost.runner.logs import Output
@@ -45,6 +45,8 @@ class Host:
         self._asgi: AsgiApp | None = None
         self._connections: set[CallConnection] = set()
         self._stopping: asyncio.Event | None = None
+        self._ended_call: asyncio.Event = asyncio.Event()
+        """Set whenever a call has ended."""
         self._exit_asked = False
         self._serving = False
         self._dials: set[asyncio.Task[None]] = set()
@@ -118,7 +120,8 @@ class Host:
             # A call that was on its way when the gateway heard of it is answered BUSY, not lost.
             await asyncio.wait(confirmed, timeout=_GOAWAY_WAIT_S)
         while self._slots.in_use or any(connection.busy for connection in self._connections):
-            await asyncio.sleep(0.005)
+            self._ended_call.clear()
+            await self._ended_call.wait()
 
     # connections
 
@@ -129,20 +132,23 @@ class Host:
         task.add_done_callback(self._dials.discard)
 
     async def _dial_until_welcome(self) -> None:
-        assert self._loop is not None and self._asgi is not None
+        assert self._loop is not None
         pause = 0.01
         while not self._slots.draining:
-            hello = Hello("calls", self._ticket.runner_id, self._ticket.token, LINK_VERSIONS, os.getpid(), self._runtime, "READY")
             try:
                 sock = await self._loop.run_in_executor(None, dial.connect_any, self._ticket.addresses)
                 sock.setblocking(False)
-                asgi = self._asgi
                 connect = self._loop.create_unix_connection if sock.family == socket.AF_UNIX else self._loop.create_connection
-                await connect(lambda: CallConnection(asgi, self._slots, self._output, hello, self._welcomed, self._lost), sock=sock)
+                await connect(self._new_connection, sock=sock)
                 return
             except OSError:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
+
+    def _new_connection(self) -> CallConnection:
+        assert self._asgi is not None
+        hello = Hello("calls", self._ticket.runner_id, self._ticket.token, LINK_VERSIONS, os.getpid(), self._runtime, "READY")
+        return CallConnection(self._asgi, self._slots, self._output, hello, Watch(self._welcomed, self._lost, self._ended_call.set))
 
     def _welcomed(self, connection: CallConnection) -> None:
         self._connections.add(connection)
@@ -264,4 +270,3 @@ def _widen_threads(count: int) -> None:
     import anyio.to_thread
 
     anyio.to_thread.current_default_thread_limiter().total_tokens = count
-

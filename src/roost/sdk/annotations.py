@@ -8,6 +8,7 @@ So they are evaluated here, on the author's side, and stored back as values.
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -52,7 +53,7 @@ def _evaluate(annotation: Any, names: dict[str, Any], nested: dict[str, Any], wh
     """The annotation's value: of a text, and of texts inside it (`list["Input"]`)."""
     if not isinstance(annotation, str) and not _holds_text(annotation):
         return annotation
-    holder = {"it": annotation}
+    holder = {"it": _with_references(annotation)}
 
     def bearer() -> None: ...
 
@@ -68,6 +69,14 @@ def _evaluate(annotation: Any, names: dict[str, Any], nested: dict[str, Any], wh
         raise UnresolvedAnnotation(f"the annotation {annotation!r} of {where} cannot be used: {type(error).__name__}: {error}") from error
     # `-> None` as a value means "no response model" to FastAPI; its type would be a model that only null fits.
     return None if value is type(None) else value
+
+
+def _with_references(annotation: Any) -> Any:
+    """`list["Input"]` as `list[ForwardRef("Input")]`: Python 3.10 does not look into the built-in generics."""
+    if not isinstance(annotation, types.GenericAlias):
+        return annotation
+    parts = (typing.ForwardRef(part) if isinstance(part, str) else _with_references(part) for part in annotation.__args__)
+    return types.GenericAlias(cast("type", annotation.__origin__), tuple(parts))
 
 
 def _holds_text(annotation: Any) -> bool:

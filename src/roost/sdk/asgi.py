@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, WebSocket
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from roost.sdk import answers, endpoint
 from roost.sdk.app import App
+from roost.sdk.cors import AnyOrigin
 from roost.sdk.endpoint import Route
 from roost.sdk.surround import Surround
 
@@ -35,10 +35,10 @@ def assemble(app: App) -> FastAPI:
     """What `App._build_app` does unless overridden."""
     fastapi = FastAPI(lifespan=app.lifespan, root_path=os.environ.get("FAL_APP_ROOT_PATH", ""))
     app._add_extra_middlewares(fastapi)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    fastapi.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"], allow_credentials=True)
+    fastapi.add_middleware(AnyOrigin)
     # Added last is outermost.
     hints = None if type(app).provide_hints is App.provide_hints else app.provide_hints
-    fastapi.add_middleware(Surround, hints)
+    fastapi.add_middleware(Surround, provide_hints=hints)
     answers.add_handlers(fastapi)
     for name, route in endpoint.collect(type(app)).items():
         _add_endpoint(fastapi, app, name, route)

@@ -6,6 +6,7 @@ A class's own attribute wins over its own keyword, its own keyword over `host_kw
 from __future__ import annotations
 
 import types
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -22,6 +23,9 @@ def take(cls: type, keywords: Mapping[str, object]) -> None:
     try:
         own = _host_kwargs(cls)
         own.update(_unique(keywords))
+        if own.get("setup_function") is not None:
+            # Accepted so that the class loads; a function that is dropped without a word would cost somebody an evening.
+            warnings.warn(f"{cls.__name__}: setup_function is never called. Move what it does into setup()", stacklevel=4)
         _store(cls, own)
         check(cls)
         _refuse_misspelt(cls)

@@ -6,7 +6,6 @@ does nothing.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import traceback
@@ -77,6 +76,8 @@ def run_handle_exit(app: App) -> None:
 
 
 def _start(work: Awaitable[None]) -> None:
+    import asyncio  # late: defining an app needs none of it
+
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:  # told to stop before the loop ran
@@ -86,7 +87,7 @@ def _start(work: Awaitable[None]) -> None:
         loop.call_soon_threadsafe(lambda: _held.append(asyncio.ensure_future(work)))
 
 
-_held: list[asyncio.Future[None]] = []
+_held: list[object] = []
 """A task that nobody holds may be collected before it has ended."""
 
 

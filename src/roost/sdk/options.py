@@ -134,11 +134,10 @@ def parse(option: Option, value: object) -> object:
 
 
 def render_reference() -> str:
-    """docs/reference/app-options.md."""
+    """The page docs/reference/app-options.md, which scripts/reference.py writes."""
     lines = [
+        "<!-- Made by scripts/reference.py. Change the code, then run `make reference`. -->",
         "# Options of an App",
-        "",
-        "<!-- generated from roost.sdk.options by render_reference(); do not edit -->",
         "",
         "Each is an attribute of the class or a keyword in its header: `keep_alive = 300` in the body, or `class MyApp(roost.App, keep_alive=300)`.",
         "An attribute wins over a keyword, a class over the class it inherits from. `None`: not said, the server decides.",

@@ -22,8 +22,8 @@ HINTS_HEADER = b"x-fal-runner-hints"
 class Surround:
     """Outermost of the app's middlewares: an unexpected exception's answer carries neither CORS nor hints (spec: app-class.md §1.6)."""
 
-    def __init__(self, inner: ASGIApp, provide_hints: Hints | None) -> None:
-        self._inner = inner
+    def __init__(self, app: ASGIApp, provide_hints: Hints | None) -> None:
+        self._inner = app
         self._provide_hints = provide_hints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,14 +54,24 @@ class Surround:
         token = context.enter(scope)
         try:
             await self._inner(scope, receive, passed_on)
-        except Exception as error:
+        except Exception as grouped:
+            error = _alone(grouped)
             if started:
                 # Half an answer is out. Only a broken connection can tell the caller, so whoever serves us must hear of it.
                 print_traceback(error)
-                raise
+                raise error  # noqa: B904 - the same exception, without the group around it
             await last_resort(error)(scope, receive, send)
         finally:
             context.leave(token)
+
+
+def _alone(error: Exception) -> Exception:
+    """What was raised: some versions of Starlette wrap an exception of a stream in a group of one."""
+    members = getattr(error, "exceptions", ())
+    while len(members) == 1 and isinstance(members[0], Exception):
+        error = members[0]
+        members = getattr(error, "exceptions", ())
+    return error
 
 
 def _policy(scope: Scope) -> bytes | None:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from roost.sdk import endpoint
 from roost.sdk.app import App, create, forget, name_of
@@ -101,9 +101,8 @@ def _plain(argument: Any) -> Any:
 def _checked(response: httpx.Response) -> httpx.Response:
     if response.is_success:
         return response
-    detail = _content(response)
-    if isinstance(detail, dict):
-        detail = cast("dict[str, Any]", detail).get("detail", cast("object", detail))
+    content = _content(response)
+    detail = content.get("detail", "") if _is_object(content) else content
     raise AppClientError(f"{response.status_code} {detail}", response.status_code, response.headers)
 
 
@@ -117,9 +116,12 @@ def _content(response: httpx.Response) -> Any:
 
 def _as_annotated(content: Any, annotation: Any) -> Any:
     """A model, if the endpoint says that it returns one and the answer is an object."""
-    if isinstance(content, dict) and inspect.isclass(annotation) and hasattr(annotation, "model_fields"):
-        return annotation(**cast("dict[str, Any]", content))
-    return content
+    is_model = inspect.isclass(annotation) and hasattr(annotation, "model_fields")
+    return annotation(**content) if is_model and _is_object(content) else content
+
+
+def _is_object(content: object) -> bool:
+    return isinstance(content, dict)
 
 
 class _Loop:

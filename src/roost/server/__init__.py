@@ -1,1 +1,1 @@
-"""The server process: settings and wiring, the only place that knows every class."""
+"""Settings, wiring, main: the only place that knows every class of the server."""

@@ -58,6 +58,11 @@ class Keys:
         )
         return tuple(_key(row) for row in rows)
 
+    async def valid(self) -> tuple[Key, ...]:
+        """Every key that opens something now, runners' own included, of whatever owner."""
+        rows = await self._driver.read(lambda tx: tx.rows("SELECT * FROM keys WHERE revoked_ms IS NULL ORDER BY created_ms, id"))
+        return tuple(_key(row) for row in rows)
+
     async def revoke(self, id: str, now_ms: int, *, reason: str = "", actor: str = SERVER) -> bool:
         """False if it was revoked before or never existed."""
 

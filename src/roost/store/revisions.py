@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
-from roost.core.model import Event, Revision, RevisionState
+from roost.core.model import DeployPlan, Event, Revision, RevisionState
 from roost.store.columns import any_of, dump, load
 from roost.store.driver import Driver, Row, Value, Writing
 from roost.store.events import SERVER, note
@@ -24,9 +25,9 @@ class Revisions:
             tx.run(
                 """
                 INSERT INTO revisions (id, account, environment, name, state, reason, spec, bundle, working_dir, runtime, env_key, openapi,
-                    message, annotations, created_by, created_ms)
+                    message, annotations, created_by, created_ms, plan)
                 VALUES (:id, :account, :environment, :name, :state, :reason, :spec, :bundle, :working_dir, :runtime, :env_key, :openapi,
-                    :message, :annotations, :created_by, :created_ms)
+                    :message, :annotations, :created_by, :created_ms, :plan)
                 """,
                 _columns(revision),
             )
@@ -95,6 +96,7 @@ def _columns(revision: Revision) -> dict[str, Value]:
         "annotations": dump(revision.annotations),
         "created_by": revision.created_by,
         "created_ms": revision.created_ms,
+        "plan": dump(dataclasses.asdict(revision.plan)),
     }
 
 
@@ -116,4 +118,5 @@ def _revision(row: Row) -> Revision:
         annotations=tuple((str(key), str(value)) for key, value in load(row["annotations"])),
         created_by=row["created_by"],
         created_ms=row["created_ms"],
+        plan=DeployPlan(**load(row["plan"])),
     )

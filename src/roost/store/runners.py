@@ -54,6 +54,10 @@ class Runners:
         """The living ones of a revision, oldest first."""
         return await self._select("revision_id = :revision_id AND state <> 'TERMINATED'", {"revision_id": revision_id})
 
+    async def failed_starts(self, revision_id: str) -> tuple[Runner, ...]:
+        """Runners of this revision that ended before they were ready."""
+        return await self._select("revision_id = :id AND state = 'TERMINATED' AND ready_ms IS NULL", {"id": revision_id})
+
     async def ended_since(self, ms: int) -> tuple[Runner, ...]:
         """Those that ended at or after `ms`, oldest first."""
         return await self._select("ended_ms >= :ms", {"ms": ms})

@@ -67,7 +67,10 @@ class Children:
     def stop(self, child: Child, grace_ms: int, now_ms: int) -> None:
         """SIGTERM to the process itself, SIGKILL to its group when the grace ends. A later stop may shorten the grace only."""
         linux.signal_process(child.pid, signal.SIGTERM)
-        at_ms = now_ms + grace_ms
+        self.kill_later(child, now_ms + grace_ms)
+
+    def kill_later(self, child: Child, at_ms: int) -> None:
+        """SIGKILL to its group at this time, or at an earlier one that was said before."""
         child.kill_at_ms = at_ms if child.kill_at_ms is None else min(at_ms, child.kill_at_ms)
 
     def kill(self, child: Child) -> None:

@@ -9,6 +9,7 @@ The supervisor runs in a session of its own: a Ctrl-C in the terminal reaches th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -67,9 +68,10 @@ def _be_the_child(body: Callable[[], int], guard: int, guard_ended: signal.Signa
         log.error("supervisor.bug", error=repr(error))
         sys.excepthook(type(error), error, error.__traceback__)
     finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         # Not sys.exit: what the caller of `guarded` has on its stack must not run twice.
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code)
 
 

@@ -45,6 +45,7 @@ def run(options: Options) -> int:
     except (CannotStart, linux.NotLinux) as problem:
         return _say(problem)
     try:
+        sockets.remove_stale(options.run)
         # The lock is held on both sides of the fork: as long as it is, something of this tree may still be running.
         return guarded(lambda: _supervise(options, lock), PARENT_ENDED)
     finally:

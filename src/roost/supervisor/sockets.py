@@ -47,8 +47,14 @@ class Sockets:
                 self.link_path.parent.rmdir()
 
 
+def remove_stale(run_folder: Path) -> None:
+    """Remove what a supervisor that was killed left there. The caller holds the lock, so that nobody else's is meant."""
+    for name in ("address", "link.sock"):
+        (run_folder / name).unlink(missing_ok=True)
+
+
 def open_all(listen: tuple[str, ...], run_folder: Path) -> Sockets:
-    """Open every socket and write `run/address`. Raises CannotStart. The caller holds the lock: what is left there is stale."""
+    """Open every socket and write `run/address`. Raises CannotStart. The caller holds the lock."""
     listening: list[socket.socket] = []
     try:
         for address in listen:
@@ -60,7 +66,10 @@ def open_all(listen: tuple[str, ...], run_folder: Path) -> Sockets:
             one.close()
         raise
     sockets = Sockets(tuple(listening), link, link_path, run_folder / "address")
-    sockets.address_file.write_text("".join(f"{address}\n" for address in sockets.addresses))
+    # Written aside first: whoever waits for the file must not read half of it.
+    unfinished = run_folder / "address.new"
+    unfinished.write_text("".join(f"{address}\n" for address in sockets.addresses))
+    unfinished.replace(sockets.address_file)
     return sockets
 
 
@@ -145,8 +154,7 @@ def link_path_for(run_folder: Path) -> Path:
 
 
 def _listen_unix(path: Path) -> socket.socket:
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+    path.unlink(missing_ok=True)
     one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:

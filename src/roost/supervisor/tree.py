@@ -244,10 +244,11 @@ class Tree:
         channel.close()
         server = self._children.named(f"server-{number}")
         leaving = any(leaving.number == number for leaving in self._state.leaving)
-        # A server that has handed over needs us no more. Any other without a channel is deaf, and mostly about to be seen dead.
+        # A server that has handed over needs us no more. Any other is deaf without it: mostly it is exiting, and must not be
+        # disturbed in that; but one that stays would keep the place of a server that works.
         if server is not None and not leaving and self._stopping is None:
-            log.warning("server.channel_lost", number=number, why=why)
-            self._children.stop(server, WITHOUT_CHANNEL_MS, _now_ms())
+            log.debug("server.channel_lost", number=number, why=why)
+            self._children.kill_later(server, _now_ms() + WITHOUT_CHANNEL_MS)
 
     def _on_message(self, number: int, message: dict[str, Any]) -> None:
         now_ms = _now_ms()
@@ -314,8 +315,10 @@ class Tree:
 
     def _on_server_end(self, number: int, exited: Exited) -> None:
         # Its last words may still lie in the channel: a hand-over followed by a quick end is not a crash.
-        while number in self._channels:
-            self._on_channel(number, selectors.EVENT_READ)
+        if (channel := self._channels.get(number)) is not None:
+            for message in channel.last_words():
+                self._on_message(number, message)
+            self._drop_channel(number, "the server ended")
         how = {"code": exited.code} if exited.signal is None else {"signal": exited.signal, "oom_killed": exited.oom_killed}
         log.info("server.exited", number=number, pid=exited.pid, **how)
         if self._stopping is None:

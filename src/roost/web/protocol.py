@@ -24,7 +24,7 @@ class Caller:
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self.lost = False
-        self.on_lost: Callable[[], None] | None = None
+        self.on_lost: Callable[[], object] | None = None
 
     def hang_up_in(self, seconds: float) -> None:
         """End the connection after a while, however much the caller still sends: closing it at once would destroy the answer on its way."""

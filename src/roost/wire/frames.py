@@ -27,7 +27,11 @@ ACCEPT, BUSY, RESPONSE, RESET, DONE = 32, 33, 34, 35, 36
 # a stream, both ways
 BODY, BODY_END, CREDIT = 48, 49, 50
 
-NAMES = {value: name for name, value in list(globals().items()) if name.isupper() and isinstance(value, int) and name not in ("MAX_PAYLOAD", "CHUNK", "HEADER_SIZE")}
+NAMES = {
+    value: name
+    for name, value in list(globals().items())
+    if name.isupper() and isinstance(value, int) and name not in ("MAX_PAYLOAD", "CHUNK", "HEADER_SIZE")
+}
 
 BYPASS = b"\x01"
 """RESERVE payload: this call takes no slot (cancel calls, health checks)."""
@@ -90,7 +94,7 @@ class RequestHead:
         parts = payload.split(b"\n")
         if len(parts) < 3 or not len(parts) & 1:
             raise ProtocolError("a request head with an impossible number of fields")
-        return cls(parts[0].decode("ascii"), parts[1], parts[2], list(zip(parts[3::2], parts[4::2])))
+        return cls(parts[0].decode("ascii"), parts[1], parts[2], list(zip(parts[3::2], parts[4::2], strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ class ResponseHead:
         parts = payload.split(b"\n")
         if not len(parts) & 1 or not parts[0].isdigit():
             raise ProtocolError("a response head with an impossible number of fields")
-        return cls(int(parts[0]), list(zip(parts[1::2], parts[2::2])))
+        return cls(int(parts[0]), list(zip(parts[1::2], parts[2::2], strict=True)))
 
 
 def _join(parts: list[bytes]) -> bytes:

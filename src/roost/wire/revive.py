@@ -24,7 +24,7 @@ from typing import Any
 
 _shells: dict[str, ModuleType] = {}
 _by_value: set[str] = set()
-_unfinished: list[Any] = []
+_unfinished: list[tuple[Any, Callable[..., Any] | None]] = []
 _adapters: list[tuple[Any, Any, Any, str]] = []
 
 COMPILED = ("__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__")
@@ -118,16 +118,20 @@ def set_state(thing: Any, state: tuple[Callable[[Any, Any], object], Any, Belong
 # pydantic: compiled validators stay behind and are made anew
 
 
-def set_model_state(model: Any, state: tuple[Callable[[Any, Any], object], Any, Belongings]) -> None:
-    """As `set_state`, for a pydantic model or dataclass, which `finish` compiles when all that it refers to is there."""
-    set_state(model, state)
-    _unfinished.append(model)
+def set_model_state(model: Any, state: tuple[Callable[[Any, Any], object], Any, Belongings, Callable[..., Any] | None]) -> None:
+    """As `set_state`, for a pydantic model or dataclass, which `finish` compiles when all that it refers to is there.
+
+    The last item is what rebuilds a dataclass; a model does that itself.
+    """
+    setter, inner, belongings, rebuild = state
+    set_state(model, (setter, inner, belongings))
+    _unfinished.append((model, rebuild))
 
 
 def parametrize(origin: Any, arguments: tuple[Any, ...]) -> Any:
     """`Box[int]` of a generic model, through pydantic itself so that a later `Box[int]` is the same class."""
     made = origin[arguments]
-    _unfinished.append(made)
+    _unfinished.append((made, None))
     return made
 
 
@@ -142,17 +146,17 @@ def finish() -> None:
     """Compile every model. All are marked incomplete first: a schema made from a neighbour's half-loaded one would be wrong for good."""
     models, _unfinished[:] = list(_unfinished), []
     adapters, _adapters[:] = list(_adapters), []
-    for model in models:
+    for model, _ in models:
         for attribute in COMPILED:
             if attribute in vars(model):
                 delattr(model, attribute)
         model.__pydantic_complete__ = False
-    for model in models:
-        if hasattr(model, "model_rebuild"):
-            model.model_rebuild(force=True, raise_errors=False, _types_namespace=_names_of(model.__module__))
+    for model, rebuild in models:
+        where = _names_of(model.__module__)
+        if rebuild is None:
+            model.model_rebuild(force=True, raise_errors=False, _types_namespace=where)
         else:
-            rebuild: Any = sys.modules["pydantic.dataclasses"].rebuild_dataclass
-            rebuild(model, force=True, raise_errors=False, _types_namespace=_names_of(model.__module__))
+            rebuild(model, force=True, raise_errors=False, _types_namespace=where)
     for adapter, of, config, module in adapters:
         adapter.__init__(of, config=config)
         if getattr(adapter, "pydantic_complete", True) is False:
@@ -183,7 +187,7 @@ def forward_ref(text: str, is_argument: bool, module: Any, is_class: bool) -> An
 
 
 def new_type(name: str, supertype: Any, module: str) -> Any:
-    made: Any = typing.NewType(name, supertype)
+    made: Any = typing.NewType(name, supertype)  # pyright: ignore[reportArgumentType] - a checker wants to read the name in the source
     made.__module__ = module
     return made
 
@@ -202,4 +206,5 @@ def type_alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) ->
 
 def context_var(name: str, default: tuple[Any, ...]) -> Any:
     """A ContextVar with its default, if it has one: (value,) or ()."""
-    return contextvars.ContextVar(name, default=default[0]) if default else contextvars.ContextVar(name)
+    kind: Any = contextvars.ContextVar
+    return kind(name, default=default[0]) if default else kind(name)

@@ -20,7 +20,7 @@ A slot is free again at DONE, when the code has really ended, which may be later
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from roost.wire import frames
 from roost.wire.frames import ProtocolError, Reader, RequestHead, ResponseHead
@@ -28,6 +28,7 @@ from roost.wire.frames import ProtocolError, Reader, RequestHead, ResponseHead
 WINDOW: Final = 256 * 1024
 """Bytes of body that may be under way on one stream before its reader returns credit."""
 _CREDIT_STEP: Final = WINDOW // 4
+_CONNECTION_KINDS: Final = (frames.PONG, frames.GOAWAY, frames.GOAWAY_OK, frames.WELCOME, frames.REFUSED)
 
 Event = tuple[int, int, Any]
 """(frame kind, stream, value): bytes for BODY and BODY_END, heads for HEAD and RESPONSE, dict for CONTROL, None otherwise."""
@@ -185,7 +186,7 @@ class _Session:
             return (kind, 0, _json_object(payload))
         if kind == frames.PING:
             self._out.append(frames.frame(frames.PONG, 0, payload))
-        elif kind not in (frames.PONG, frames.GOAWAY, frames.GOAWAY_OK):
+        elif kind not in _CONNECTION_KINDS:
             raise ProtocolError(f"a frame of kind {frames.NAMES.get(kind, kind)} where none may be")
         return (kind, 0, payload)
 
@@ -348,9 +349,9 @@ class RunnerSession(_Session):
 
 def _json_object(payload: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(payload)
+        value: Any = json.loads(payload)
     except ValueError as error:
         raise ProtocolError("a control body that is not JSON") from error
     if not isinstance(value, dict):
         raise ProtocolError("a control body that is not a JSON object")
-    return value
+    return cast("dict[str, Any]", value)

@@ -25,4 +25,7 @@ def grow(leaf: Leaf, price: only_in_annotations.Decimal) -> Tree:
 class Future(roost.App):
     @roost.endpoint("/")
     def root(self) -> dict:
-        return {"hints": sorted(f"{name}: {hint.__name__}" for name, hint in get_type_hints(grow).items()), "tree": get_type_hints(Tree)["leaf"].__name__}
+        return {
+            "hints": sorted(f"{name}: {hint.__name__}" for name, hint in get_type_hints(grow).items()),
+            "tree": get_type_hints(Tree)["leaf"].__name__,
+        }

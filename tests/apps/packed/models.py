@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Any, Generic, Literal, Optional, TypeVar, Union
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, RootModel, TypeAdapter, computed_field, field_serializer, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    RootModel,
+    TypeAdapter,
+    computed_field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 import roost
 
@@ -47,12 +59,12 @@ class Box(BaseModel, Generic[T]):
 
 class Left(BaseModel):
     kind: Literal["left"] = "left"
-    right: Optional[Right] = None
+    right: Right | None = None
 
 
 class Right(BaseModel):
     kind: Literal["right"] = "right"
-    left: Optional[Left] = None
+    left: Left | None = None
 
 
 class Shelf(BaseModel):
@@ -82,8 +94,8 @@ class Input(Base):
     inner: Inner = Inner(n=1)
     box: Box[Inner] = Field(default_factory=lambda: Box[Inner](item=Inner(n=2)))
     mode: Mode = Mode.fast
-    nxt: Optional[Input] = None
-    side: Union[Left, Right] = Field(default_factory=Left, discriminator="kind")
+    nxt: Input | None = None
+    side: Left | Right = Field(default_factory=Left, discriminator="kind")
     names: Names = Names(["a"])
     _hidden: int = PrivateAttr(default=7)
 
@@ -106,7 +118,7 @@ class Input(Base):
 class Size:
     width: int
     height: int = Field(1, gt=0)
-    inner: Optional[Inner] = None
+    inner: Inner | None = None
 
 
 MANY = TypeAdapter(list[Input])
@@ -127,7 +139,13 @@ class Models(roost.App):
         """What the test asks for elsewhere."""
         value = Input(prompt="cat", nxt={"prompt": "dog"}, side={"kind": "right", "left": {}})
         errors = []
-        for wrong in ({"prompt": "CAT"}, {"prompt": "c", "inner": {"n": 13}}, {"prompt": "c", "odd": 1}, {"prompt": "c", "created_by": "nobody"}, {"prompt": "c", "inner": {"n": 1, "tag": "y"}}):
+        for wrong in (
+            {"prompt": "CAT"},
+            {"prompt": "c", "inner": {"n": 13}},
+            {"prompt": "c", "odd": 1},
+            {"prompt": "c", "created_by": "nobody"},
+            {"prompt": "c", "inner": {"n": 1, "tag": "y"}},
+        ):
             try:
                 Input(**wrong)
             except pydantic.ValidationError as error:

@@ -4,7 +4,7 @@ import roost
 class Trap(roost.App):
     @roost.endpoint("/")
     def root(self) -> str:
-        return [self._help() for _ in range(1)][0]
+        return self._help()
 
     def _help(self):
         def inner():

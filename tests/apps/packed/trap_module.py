@@ -1,4 +1,5 @@
 import neighbour
+
 import roost
 
 

@@ -1,4 +1,5 @@
 import toolbox.inner.deep
+
 import roost
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_PROGRAM = '''
+_PROGRAM = """
 import json, os, sys
 sys.path[:0] = json.loads(sys.argv[1])
 import fastapi, pydantic, cloudpickle, roost.sdk.app
@@ -32,7 +32,7 @@ for line in sys.stdin:
         print(json.dumps(answer(json.loads(line)), default=str), flush=True)
         os._exit(0)
     os.wait()
-'''
+"""
 
 
 class Failed(Exception):

@@ -158,6 +158,7 @@ def test_back_off_grows_by_thirty_seconds_a_round_up_to_ten_minutes() -> None:
 def test_runners_that_were_started_together_fail_as_one_round() -> None:
     first = after_failure(Backoff(), NOW - 50, "a", NOW)
     assert after_failure(first, NOW - 50, "b", NOW + 20) == Backoff(1, NOW, "b")
+    assert after_failure(first, NOW, "b", NOW + 20) == Backoff(1, NOW, "b")
     assert after_failure(first, NOW + 30_001, "c", NOW + 31_000).failures == 2
 
 

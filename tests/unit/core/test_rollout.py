@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from roost.core.model import RunnerSeen, RunnerState
+from dataclasses import replace
+
+from roost.core.model import Process, RunnerSeen, RunnerState
 from roost.core.rollout import Done, DrainOld, GiveBack, Rollout, Seen, Switch, WarmUp, step
 
 NOW = 1_000_000
@@ -54,6 +56,13 @@ def test_no_room_for_a_minute_gives_back_and_says_what_was_missing() -> None:
     assert step(ROLLOUT, crowded, NOW) == WarmUp(1, 60_000)
     given = step(ROLLOUT, crowded, NOW + 60_000)
     assert given == GiveBack("no runner of the new revision was ready within 60 s: GPU-H100 needs 1 x H100, and 1 of 1 are in use")
+
+
+def test_a_runner_that_has_a_process_gets_its_startup_timeout_however_full_the_machine_is() -> None:
+    starting = runner("n", "new", RunnerState.PENDING)
+    assert step(ROLLOUT, Seen("old", (OLD, starting), no_room="full"), NOW) == WarmUp(1, 660_000)
+    waiting = replace(starting, process=Process.NOT_STARTED)
+    assert step(ROLLOUT, Seen("old", (OLD, waiting), no_room="full"), NOW) == WarmUp(1, 60_000)
 
 
 def test_a_rollout_that_nobody_reports_on_ends_by_itself() -> None:

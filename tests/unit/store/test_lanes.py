@@ -65,9 +65,9 @@ def test_works_that_were_handed_over_are_run_even_if_their_loop_has_ended() -> N
 
     async def leave_in_a_hurry() -> ThreadLane:
         lane = ThreadLane("test", [notebook], 4)
-        for n in range(6):
-            asyncio.ensure_future(lane.do(lambda _, n=n: ran.append(n)))
+        waiting = [asyncio.ensure_future(lane.do(lambda _, n=n: ran.append(n))) for n in range(6)]
         await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
         return lane
 
     lane = asyncio.run(leave_in_a_hurry())

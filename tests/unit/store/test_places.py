@@ -19,7 +19,7 @@ broken
 
 
 @pytest.mark.parametrize(
-    "path, kind",
+    ("path", "kind"),
     [
         ("/var/lib/roost/roost.db", "ext4"),
         ("/home/ada/.roost/state/roost.db", "nfs4"),

@@ -49,7 +49,7 @@ class Gate:
         self._open.set()
 
 
-async def behind(gate: Gate, driver: SqliteDriver, writes: int, size: int = 1) -> list[asyncio.Future[int]]:
+async def behind(gate: Gate, driver: SqliteDriver, writes: int, size: int = 1) -> list[asyncio.Task[int]]:
     """Writes that are certain to be in one batch, which begins when the gate opens."""
     held = asyncio.ensure_future(driver.write(gate.work))
     await asyncio.to_thread(gate.entered.wait)

@@ -17,7 +17,8 @@ CREATE TABLE revisions (
     message     TEXT NOT NULL,
     annotations TEXT NOT NULL, -- JSON
     created_by  TEXT NOT NULL,
-    created_ms  INTEGER NOT NULL
+    created_ms  INTEGER NOT NULL,
+    plan        TEXT NOT NULL -- JSON
 ) STRICT;
 CREATE INDEX revisions_by_app ON revisions (account, name, created_ms);
 CREATE INDEX revisions_by_env ON revisions (env_key);

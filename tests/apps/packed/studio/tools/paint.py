@@ -1,4 +1,4 @@
-from .. import config
+from .. import config  # noqa: TID252 - a relative import is what is tested
 from . import brush
 
 

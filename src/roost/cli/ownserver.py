@@ -1,0 +1,108 @@
+"""A server of one's own for a while: started as a child, ended with the command that wanted it (`roost demo`)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from typing_extensions import Self
+
+from roost.control import config
+from roost.control.api import Api
+from roost.control.config import Target
+from roost.control.errors import ControlError, Unreachable
+
+START_S, STOP_S, PAUSE_S = 60.0, 60.0, 0.1
+LAST_LINES = 20
+
+
+class OwnServer:
+    """Use it with `with`: it answers when the body begins, and is gone when it ends.
+
+    State is in `home`; None makes a temporary folder, which goes with the server.
+    """
+
+    def __init__(self, home: Path | None) -> None:
+        self._temporary = home is None
+        self.home = Path(tempfile.mkdtemp(prefix="roost-demo-")) if home is None else home.expanduser().absolute()
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.log = self.home / "demo-server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = _free_port(config.DEFAULT_PORT)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables under which a command line finds this server and nothing else."""
+        chosen = ("ROOST_HOST", "ROOST_KEY", "ROOST_PROFILE", *(("ROOST_CONFIG",) if self._temporary else ()))
+        return {**{name: value for name, value in os.environ.items() if name not in chosen}, "ROOST_HOME": str(self.home)}
+
+    def target(self) -> Target:
+        """Where it is, with the key that its first start made."""
+        return config.resolve(host=f"127.0.0.1:{self._port}", env=self.environment)
+
+    def __enter__(self) -> Self:
+        try:
+            command = [sys.executable, "-m", "roost.cli", "up", "--port", str(self._port), "--home", str(self.home)]
+            with self.log.open("ab") as log:
+                # A session of its own: Ctrl-C is for us, and we stop the server when we are done with it.
+                self._process = subprocess.Popen(
+                    command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+            self._wait_until_it_answers(self._process)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop()
+
+    def wait(self) -> None:
+        """Until it ends by itself; Ctrl-C ends the waiting."""
+        if self._process is not None:
+            self._process.wait()
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until and process.poll() is None:
+            try:
+                with Api(self.target()) as api:
+                    api.health()
+                    if api.target.key:
+                        return
+            except Unreachable:
+                pass
+            time.sleep(PAUSE_S)
+        how = "ended" if process.poll() is not None else f"did not answer within {START_S:g} s"
+        last = "\n".join(self.log.read_text(errors="replace").splitlines()[-LAST_LINES:])
+        raise ControlError(f"The server {how}. It said:\n{last}")
+
+    def _stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._temporary:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _free_port(wanted: int) -> int:
+    """`wanted` if it is free, else one that the kernel chooses."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    return wanted

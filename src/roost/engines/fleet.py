@@ -1,0 +1,471 @@
+"""The runners of every app: how many should there be, start what is missing, let go what is not wanted, bury what has ended.
+
+Decisions are `core.scaling` and `core.fleet`; this reads what they need, carries out what they answer, and tells the waiting
+callers' board how things stand. Reports of runners and of the supervisor are taken in order, at the beginning of each round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from roost.backends.base import Backend, Launch
+from roost.core import fate, fleet, placement, scaling
+from roost.core.admission import Outlook
+from roost.core.model import Alias, Key, Process, Revision, RevisionState, Runner, RunnerSeen, RunnerState, Scale
+from roost.core.policy import scale_of
+from roost.demand.board import Board
+from roost.kit import log
+from roost.kit.clock import Clock
+from roost.kit.hints import Hints
+from roost.kit.loop import Loop
+from roost.kit.spawn import Exited
+from roost.link.directory import Directory
+from roost.store import Store
+from roost.wire import ids
+
+_POLL_S = 2.0
+_PING_WAIT_S = 5.0
+_LIVING = (RunnerState.PENDING, RunnerState.SETUP, RunnerState.IDLE, RunnerState.RUNNING)
+_STARTING = (RunnerState.PENDING, RunnerState.SETUP)
+_LEAVING = (RunnerState.DRAINING, RunnerState.TERMINATING)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What this machine offers and what runners are told of the server."""
+
+    node: placement.Node
+    machine_types: Mapping[str, placement.MachineType]
+    overcommit: placement.Overcommit
+    defaults: Scale
+    grace_ms: int
+    hash_secret: Callable[[str], str]
+    """What the store keeps of a launch token or key."""
+    environment_of: Callable[[Revision, str, str], dict[str, str]]
+    """(revision, runner id, key) -> what the app's code may read in os.environ."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What only the living server knows of a runner."""
+
+    state: RunnerState
+    since_ms: int
+    unlinked_since_ms: int | None = None
+    failure: str = ""
+    """What the runner said before it ended itself."""
+    told_to_drain: bool = False
+    place: placement.Place | None = None
+
+
+class Links:
+    """What the fleet needs of the link's listener (given by the wiring)."""
+
+    def __init__(self, tell: Callable[[str, dict[str, Any]], bool], ping: Callable[[str, float], Any]) -> None:
+        self.tell = tell
+        self.ping = ping
+
+
+class FleetEngine:
+    """Owns the lives of all runners of this server."""
+
+    def __init__(
+        self, store: Store, clock: Clock, hints: Hints, backend: Backend, links: Links, directory: Directory, board: Board, ground: Ground
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._hints = hints
+        self._backend = backend
+        self._links = links
+        self._directory = directory
+        self._board = board
+        self._ground = ground
+        self._known: dict[str, _Known] = {}
+        self._processes: dict[str, int] = {}
+        self._starting: set[str] = set()
+        self._backoffs: dict[str, fleet.Backoff] = {}
+        self._memories: dict[str, scaling.Memory] = {}
+        self._no_room: dict[str, tuple[int, str]] = {}
+        self._revisions: dict[str, Revision] = {}
+        self._inbox: deque[Callable[[], Any]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.loop = Loop("fleet", hints, ("fleet",), self.round)
+
+    async def adopt(self) -> None:
+        """At start: the runners that outlived the server before this one. They dial home again by themselves."""
+        self._processes = await self._backend.living()
+        now_ms = self._clock.now_ms()
+        for runner in await self._store.runners.living():
+            known = self._known[runner.id] = _Known(runner.state, now_ms)
+            if runner.id in self._processes:
+                known.unlinked_since_ms = now_ms
+        strangers = self._processes.keys() - self._known.keys()
+        for runner_id in strangers:
+            # A process without a row was started by a server that died before it could know; nobody will ever call it.
+            await self._backend.kill(runner_id)
+        if self._known:
+            log.info("fleet.adopted", runners=len(self._known), processes=len(self._processes))
+
+    async def stop(self) -> None:
+        await self.loop.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    # what others tell, on the event loop
+
+    def on_exit(self, exited: Exited) -> None:
+        """The supervisor: a runner's process has ended."""
+        self._processes.pop(exited.name, None)
+        self._post(lambda: self._ended(exited))
+
+    def on_report(self, runner_id: str, body: dict[str, Any]) -> None:
+        """The link: what a runner says on its control connection."""
+        self._post(lambda: self._reported(runner_id, body))
+
+    def on_fate(self, runner_id: str, verdict: fate.Fate) -> None:
+        """The gateway: what an answer means for the runner that gave it."""
+        match verdict:
+            case fate.Stop(reason):
+                # At once, not in the next round: the next caller must not be sent to it.
+                self._directory.drain(runner_id)
+                self._post(lambda: self._terminate(runner_id, reason))
+            case fate.ProbeLoop(reason):
+                self._spawn_task(self._probe(runner_id, reason))
+            case fate.Keep():
+                pass
+
+    def on_timeout(self, runner_id: str) -> None:
+        """The gateway: a call of this runner overran request_timeout."""
+        self.on_fate(runner_id, fate.Stop("a call overran request_timeout"))
+
+    def _post(self, work: Callable[[], Any]) -> None:
+        self._inbox.append(work)
+        self._hints.give("fleet")
+
+    async def token_hash(self, runner_id: str) -> tuple[str, str, int] | None:
+        """(hash of the launch token, revision, slots) of a runner that may dial in; None if it may not (any more)."""
+        runner = await self._store.runners.get(runner_id)
+        if runner is None or runner.state is RunnerState.TERMINATED:
+            return None
+        revision = await self._revision(runner.revision_id)
+        slots = (revision.spec.max_multiplexing if revision is not None else None) or self._ground.defaults.max_multiplexing
+        return runner.token_hash, runner.revision_id, slots
+
+    # one round
+
+    async def round(self) -> float:
+        """Take the news, then bring every app to what it should be."""
+        while self._inbox:
+            work = self._inbox.popleft()
+            await work()
+        aliases = {alias.application: alias for alias in await self._store.apps.list()}
+        starting = await self._store.revisions.in_state(RevisionState.STARTING)
+        runners: dict[str, list[Runner]] = defaultdict(list)
+        living = await self._store.runners.living()
+        for runner in living:
+            runners[runner.application].append(runner)
+        self._forget({runner.id for runner in living})
+        warm = {f"{revision.owner}/{revision.name}": revision for revision in starting}
+        pause_ms = int(_POLL_S * 1000)
+        for application in aliases.keys() | warm.keys() | runners.keys():
+            recheck_ms = await self._bring(application, aliases.get(application), warm.get(application), runners[application])
+            if recheck_ms is not None:
+                pause_ms = min(pause_ms, recheck_ms)
+        return max(pause_ms, 5) / 1000
+
+    async def _bring(self, application: str, alias: Alias | None, warm: Revision | None, runners: list[Runner]) -> int | None:
+        now_ms = self._clock.now_ms()
+        seen = tuple([await self._see(runner, now_ms) for runner in runners])
+        scale = (
+            alias.scale
+            if alias is not None
+            else scale_of(warm.spec, self._ground.defaults, None)
+            if warm is not None
+            else self._ground.defaults
+        )
+        wanted = fleet.Wanted(None, ended="" if alias is not None or warm is not None else "its app is gone")
+        recheck_ms: int | None = None
+        current = alias.revision_id if alias is not None else None
+        if alias is not None and current is not None:
+            decision = await self._decide(application, alias, seen, now_ms)
+            recheck_ms = decision.recheck_ms
+            wanted = fleet.Wanted(current, decision.runners, decision.reason, decision.surplus)
+        if warm is not None and warm.id != current:
+            wanted = dataclasses.replace(wanted, warm_revision_id=warm.id, warm_runners=1)
+        backoff = self._backoffs.get(current or "", fleet.Backoff())
+        plan = fleet.plan(wanted, seen, backoff, now_ms, fleet.limits_of(scale))
+        for action in plan.actions:
+            await self._do(action, application)
+        self._tell_board(application, alias, seen, backoff)
+        moments = [ms for ms in (recheck_ms, plan.recheck_ms) if ms is not None]
+        return min(moments) if moments else None
+
+    async def _decide(self, application: str, alias: Alias, seen: tuple[RunnerSeen, ...], now_ms: int) -> scaling.Decision:
+        line = self._board.peek(application)
+        demand = scaling.Seen(line.since() if line is not None else (), tuple(r for r in seen if r.revision_id == alias.revision_id))
+        memory = self._memories.get(application, scaling.Memory())
+        decision = scaling.decide(alias.scale, demand, memory, now_ms)
+        if decision.memory != memory:
+            self._memories[application] = decision.memory
+            await self._store.decisions.record(
+                application, decision.runners, decision.reason, {"since_ms": decision.memory.since_ms}, now_ms
+            )
+        return decision
+
+    async def _see(self, runner: Runner, now_ms: int) -> RunnerSeen:
+        known = self._known.setdefault(runner.id, _Known(runner.state, now_ms))
+        if known.state is not runner.state:
+            known.state, known.since_ms = runner.state, now_ms
+        entry = self._directory.get(runner.id)
+        state = runner.state
+        if runner.state is RunnerState.DRAINING and not known.told_to_drain:
+            # Somebody else (an operator, a server before this one) decided it in the store.
+            self._drain(runner.id, known)
+        if entry is not None and state is RunnerState.IDLE and entry.in_flight:
+            state = RunnerState.RUNNING
+        served = runner.served
+        if entry is not None and entry.served and not runner.served:
+            served = entry.served
+            await self._store.runners.update(runner.id, served=served)
+        revision = await self._revision(runner.revision_id)
+        return RunnerSeen(
+            id=runner.id,
+            revision_id=runner.revision_id,
+            state=state,
+            since_ms=known.since_ms,
+            created_ms=runner.created_ms,
+            ready_ms=runner.ready_ms,
+            idle_since_ms=entry.idle_since_ms if entry is not None else runner.idle_since_ms,
+            served=served,
+            in_flight=entry.in_flight if entry is not None else 0,
+            process=self._process_of(runner),
+            unlinked_since_ms=known.unlinked_since_ms,
+            grace_ms=self._grace_ms(revision),
+        )
+
+    def _process_of(self, runner: Runner) -> Process:
+        if runner.id in self._processes:
+            return Process.LIVING
+        return Process.NOT_STARTED if runner.pid is None or runner.id in self._starting else Process.GONE
+
+    def _tell_board(self, application: str, alias: Alias | None, seen: tuple[RunnerSeen, ...], backoff: fleet.Backoff) -> None:
+        if alias is None or self._board.peek(application) is None:
+            return
+        no_room = self._no_room.get(application)
+        self._board.tell(
+            application,
+            Outlook(
+                ready=sum(1 for r in seen if r.revision_id == alias.revision_id and r.state in (RunnerState.IDLE, RunnerState.RUNNING)),
+                failed_starts=backoff.failures,
+                last_failure=backoff.reason,
+                next_start_ms=backoff.next_start_ms,
+                no_room_since_ms=no_room[0] if no_room is not None else None,
+                no_room=no_room[1] if no_room is not None else "",
+            ),
+        )
+
+    # carrying out
+
+    async def _do(self, action: fleet.Action, application: str) -> None:
+        now_ms = self._clock.now_ms()
+        match action:
+            case fleet.Start(revision_id, count, reason):
+                await asyncio.gather(*(self._start(revision_id, reason, application) for _ in range(count)))
+            case fleet.Drain(runner_id, reason):
+                if await self._store.runners.move(runner_id, _LIVING, RunnerState.DRAINING, reason, now_ms):
+                    self._drain(runner_id, self._known[runner_id])
+                    self._hints.give("fleet")
+            case fleet.Stop(runner_id, reason, _):
+                await self._terminate(runner_id, reason)
+            case fleet.Kill(runner_id, reason, failed_start):
+                log.warning("runner.killed", runner=runner_id, app=application, reason=reason)
+                if failed_start:
+                    # Its end is reported by the supervisor, and by then the reason must be known.
+                    self._known[runner_id].failure = reason
+                    await self._backend.kill(runner_id)
+                else:
+                    self._directory.drain(runner_id)
+                    await self._store.runners.move(runner_id, (*_LIVING, *_LEAVING), RunnerState.TERMINATING, reason, now_ms)
+                    await self._backend.kill(runner_id)
+            case fleet.DeclareLost(runner_id, reason):
+                await self._bury(runner_id, reason)
+
+    def _drain(self, runner_id: str, known: _Known) -> None:
+        known.told_to_drain = True
+        self._directory.drain(runner_id)
+        self._links.tell(runner_id, {"op": "drain"})
+
+    async def _terminate(self, runner_id: str, reason: str) -> None:
+        self._directory.drain(runner_id)
+        runner = await self._store.runners.move(
+            runner_id, (*_LIVING, RunnerState.DRAINING), RunnerState.TERMINATING, reason, self._clock.now_ms()
+        )
+        if runner is not None:
+            await self._backend.stop(runner_id, self._grace_ms(await self._revision(runner.revision_id)))
+            self._hints.give("fleet")
+
+    async def _start(self, revision_id: str, reason: str, application: str) -> None:
+        revision = await self._revision(revision_id)
+        if revision is None:
+            return
+        now_ms = self._clock.now_ms()
+        place = self._place(revision, application, now_ms)
+        if place is None:
+            return
+        runner_id, token, key_secret, key_id = ids.runner_id(), ids.secret(), ids.secret(), ids.key_id()
+        known = self._known[runner_id] = _Known(RunnerState.PENDING, now_ms, place=place)
+        self._starting.add(runner_id)
+        runner = Runner(
+            id=runner_id,
+            owner=revision.owner,
+            name=revision.name,
+            revision_id=revision_id,
+            state=RunnerState.PENDING,
+            pid=None,
+            machine_type=place.type.name,
+            token_hash=self._ground.hash_secret(token),
+            served=0,
+            created_ms=now_ms,
+            ready_ms=None,
+            idle_since_ms=None,
+            ended_ms=None,
+            reason=reason,
+        )
+        key = Key(
+            key_id, revision.owner, "RUNNER", f"runner of {application}", self._ground.hash_secret(key_secret), now_ms, None, runner_id
+        )
+        try:
+            await asyncio.gather(self._store.runners.create(runner), self._store.keys.create(key))
+            self._hints.give("keys")
+            env = self._ground.environment_of(revision, runner_id, f"{key_id}:{key_secret}")
+            try:
+                pid = await self._backend.start(Launch(runner_id, token, revision, application, place, env))
+            except OSError as error:
+                known.failure = f"the process could not be started: {error}"
+                await self._ended(Exited(runner_id, "runner", None, None, None, str(error)))
+                return
+            if pid is not None:
+                self._processes[runner_id] = pid
+                await self._store.runners.update(runner_id, pid=pid)
+            log.info("runner.started", runner=runner_id, app=application, pid=pid, reason=reason)
+        finally:
+            self._starting.discard(runner_id)
+        self._hints.give("runners")
+
+    def _place(self, revision: Revision, application: str, now_ms: int) -> placement.Place | None:
+        ground = self._ground
+        types = placement.resolve(revision.spec.machine_types or ground.defaults.machine_types, ground.machine_types)
+        used = placement.used_by([known.place for known in self._known.values() if known.place is not None])
+        verdict: placement.Place | placement.NoRoom
+        if isinstance(types, placement.Unknown):
+            verdict = placement.NoRoom(types.detail)
+        else:
+            verdict = placement.place(types, revision.spec.num_gpus, ground.node, used, ground.overcommit)
+        if isinstance(verdict, placement.Place):
+            self._no_room.pop(application, None)
+            return verdict
+        if application not in self._no_room:
+            log.warning("runner.no_room", app=application, reason=verdict.reason)
+        self._no_room[application] = (self._no_room.get(application, (now_ms, ""))[0], verdict.reason)
+        return None
+
+    # news
+
+    async def _reported(self, runner_id: str, body: dict[str, Any]) -> None:
+        known = self._known.get(runner_id)
+        if known is None:
+            return
+        now_ms = self._clock.now_ms()
+        match body.get("op"):
+            case "gone":
+                known.unlinked_since_ms = now_ms
+            case "state":
+                known.unlinked_since_ms = None
+                await self._advanced(runner_id, str(body.get("state")), now_ms)
+                if known.told_to_drain:
+                    self._links.tell(runner_id, {"op": "drain"})
+            case "failed":
+                known.failure = _said(body)
+            case _:
+                pass
+
+    async def _advanced(self, runner_id: str, state: str, now_ms: int) -> None:
+        if state == "SETUP":
+            await self._store.runners.move(runner_id, (RunnerState.PENDING,), RunnerState.SETUP, "setup() runs", now_ms)
+        elif state == "READY":
+            runner = await self._store.runners.move(
+                runner_id, _STARTING, RunnerState.IDLE, "ready", now_ms, ready_ms=now_ms, idle_since_ms=now_ms
+            )
+            if runner is not None:
+                self._backoffs.pop(runner.revision_id, None)
+                log.info("runner.ready", runner=runner_id, app=runner.application, ms=now_ms - runner.created_ms)
+        for topic in ("runners", "rollout", "fleet"):
+            self._hints.give(topic)
+
+    async def _ended(self, exited: Exited) -> None:
+        known = self._known.get(exited.name)
+        runner = await self._store.runners.get(exited.name)
+        if runner is None or runner.state is RunnerState.TERMINATED:
+            return
+        how = fate.describe_end(exited.code, exited.signal, exited.error, exited.oom_killed)
+        if runner.state in _LEAVING:
+            reason = runner.reason
+        else:
+            reason = known.failure if known is not None and known.failure else how
+        if runner.state in _STARTING:
+            backoff = self._backoffs.get(runner.revision_id, fleet.Backoff())
+            self._backoffs[runner.revision_id] = fleet.after_failure(backoff, runner.created_ms, reason, self._clock.now_ms())
+        await self._bury(exited.name, reason)
+
+    async def _bury(self, runner_id: str, reason: str) -> None:
+        runner = await self._store.runners.move(runner_id, (*_LIVING, *_LEAVING), RunnerState.TERMINATED, reason, self._clock.now_ms())
+        if runner is not None:
+            await self._store.keys.delete_for_runner(runner_id)
+            log.info("runner.ended", runner=runner_id, app=runner.application, reason=reason.partition("\n")[0])
+        self._known.pop(runner_id, None)
+        for topic in ("runners", "rollout", "fleet", "keys"):
+            self._hints.give(topic)
+
+    async def _probe(self, runner_id: str, reason: str) -> None:
+        """After a 500, 502 or 504: a loop that answers serves on (spec: app-lifecycle.md §5)."""
+        if not await self._links.ping(runner_id, _PING_WAIT_S):
+            self.on_fate(runner_id, fate.Stop(f"{reason} and its event loop did not answer within {_PING_WAIT_S:g} s"))
+
+    # small things
+
+    async def _revision(self, revision_id: str) -> Revision | None:
+        revision = self._revisions.get(revision_id)
+        if revision is None:
+            revision = await self._store.revisions.get(revision_id)
+            if revision is not None:
+                self._revisions[revision_id] = revision
+        return revision
+
+    def _grace_ms(self, revision: Revision | None) -> int:
+        own = revision.spec.termination_grace_ms if revision is not None else None
+        return own if own is not None else self._ground.grace_ms
+
+    def _forget(self, living: set[str]) -> None:
+        for runner_id in [id for id in self._known if id not in living and id not in self._starting]:
+            del self._known[runner_id]
+
+    def _spawn_task(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _said(body: dict[str, Any]) -> str:
+    """A runner's last words as a reason: one line first, the author's traceback below it."""
+    where = {"load": "the class could not be loaded", "setup": "setup() raised"}.get(str(body.get("stage")), "it failed")
+    parts = [f"{where}: {body.get('error', '')}"]
+    if body.get("hint"):
+        parts.append(str(body["hint"]))
+    return "\n".join(parts)

@@ -1,0 +1,65 @@
+"""What must go when its time has come: ephemeral apps whose run ended, rows and logs past their retention."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from roost.data.logs import RunnerLogs
+from roost.kit import log
+from roost.kit.clock import Clock
+from roost.kit.hints import Hints
+from roost.kit.loop import Loop
+from roost.store import Store
+
+_HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long what has ended stays visible."""
+
+    runners_ms: int = 24 * _HOUR_MS
+    logs_ms: int = 7 * 24 * _HOUR_MS
+    decisions_ms: int = 7 * 24 * _HOUR_MS
+    events_ms: int = 30 * 24 * _HOUR_MS
+
+
+class UpkeepEngine:
+    """Two loops: leases each second, retention each ten minutes."""
+
+    def __init__(self, store: Store, clock: Clock, hints: Hints, logs: RunnerLogs, retention: Retention) -> None:
+        self._store = store
+        self._clock = clock
+        self._hints = hints
+        self._logs = logs
+        self._retention = retention
+        self.leases = Loop("leases", hints, ("leases",), self.end_leases)
+        self.retention = Loop("retention", hints, (), self.end_retention)
+
+    async def end_leases(self) -> float:
+        now_ms = self._clock.now_ms()
+        for alias in await self._store.apps.expired(now_ms):
+            if await self._store.apps.delete_expired(alias.owner, alias.name, now_ms, reason="its `roost run` ended"):
+                log.info("run.ended", app=alias.application)
+                for topic in ("apps", "fleet"):
+                    self._hints.give(topic)
+        return 1.0
+
+    async def end_retention(self) -> float:
+        now_ms, keep = self._clock.now_ms(), self._retention
+        await self._store.runners.delete_ended_before(now_ms - keep.runners_ms)
+        await self._store.decisions.delete_before(now_ms - keep.decisions_ms)
+        await self._store.events.delete_before(now_ms - keep.events_ms)
+        living = {runner.id for runner in await self._store.runners.living()}
+        await asyncio.get_running_loop().run_in_executor(None, self._trim_logs, now_ms - keep.logs_ms, living)
+        return 600.0
+
+    def _trim_logs(self, older_than_ms: int, living: set[str]) -> None:
+        self._logs.prune(older_than_ms, living)
+        for runner_id in living:
+            self._logs.trim(runner_id)
+
+    async def stop(self) -> None:
+        await self.leases.stop()
+        await self.retention.stop()

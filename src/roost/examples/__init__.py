@@ -1,1 +1,0 @@
-"""Apps that ship with roost and run without downloading a model."""

@@ -1,0 +1,70 @@
+"""Text in a picture, read by PP-OCR. Its weights are inside the rapidocr package: nothing is downloaded when the app runs."""
+
+import base64
+from io import BytesIO
+from time import perf_counter
+from typing import Any
+
+import roost
+from pydantic import BaseModel, Field
+
+MOST_PIXELS = 25_000_000
+
+
+class Input(BaseModel):
+    image: str = Field(description="A picture (PNG, JPEG, WebP, ...) as a data URI or in plain base64.")
+
+
+class Line(BaseModel):
+    text: str
+    confidence: float = Field(description="From 0 to 1.")
+    box: list[tuple[float, float]] = Field(description="The four corners, x and y in pixels, clockwise from the top left of the text.")
+
+
+class Output(BaseModel):
+    text: str = Field(description="All lines, one below the other. Empty if there is no text in the picture.")
+    lines: list[Line]
+    seconds: float = Field(description="How long reading took.")
+
+
+class Ocr(roost.App):
+    requirements = ["rapidocr==3.10.0", "onnxruntime>=1.23,<2"]
+    keep_alive = 60
+
+    def setup(self) -> None:
+        from PIL import Image, ImageDraw
+        from rapidocr import RapidOCR
+
+        self.engine = RapidOCR(params={"EngineConfig.onnxruntime.intra_op_num_threads": 2, "Global.log_level": "warning"})
+        # The engine loads each of its models when it first needs it: an empty page would leave those that read for the first caller.
+        page = Image.new("RGB", (320, 80), "white")
+        ImageDraw.Draw(page).text((20, 20), "Warm up", fill="black", font_size=40)
+        self.engine(page)
+
+    @roost.endpoint("/")
+    def read(self, input: Input) -> Output:
+        """Find the lines of text in a picture and read them."""
+        began = perf_counter()
+        found = self.engine(picture(input.image))
+        lines = [
+            Line(text=text, confidence=round(confidence, 3), box=box.round(1).tolist())
+            for text, confidence, box in zip(found.txts, found.scores, found.boxes, strict=True)
+        ] if found else []
+        return Output(text="\n".join(line.text for line in lines), lines=lines, seconds=round(perf_counter() - began, 3))
+
+
+def picture(text: str) -> Any:
+    """The PIL image that the text holds, upright and in plain colours."""
+    from PIL import Image, ImageOps
+
+    try:
+        content = base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+    except ValueError as error:
+        raise roost.FieldException("image", f"not a data URI in base64, nor plain base64: {error}") from error
+    try:
+        opened = Image.open(BytesIO(content))
+        if opened.width * opened.height > MOST_PIXELS:
+            raise roost.FieldException("image", f"{opened.width} x {opened.height} pixels; at most {MOST_PIXELS:,} are read")
+        return ImageOps.exif_transpose(opened).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all that Pillow raises for broken files
+        raise roost.FieldException("image", f"not a picture that can be opened: {error}") from error

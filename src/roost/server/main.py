@@ -1,0 +1,160 @@
+"""A server process from its start by the supervisor to its end: by hand-over, by shutdown, or by a crash that leaves it all to the next."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvloop
+
+from roost.gateway.forward import Successor
+from roost.kit import log
+from roost.kit.clock import SystemClock
+from roost.server import identity, settings
+from roost.server.api import build
+from roost.server.paths import Paths
+from roost.server.settings import Settings
+from roost.server.supervised import SupervisedSpawner
+from roost.server.wiring import Addresses, Server
+from roost.store import Store
+from roost.wire.errors import RoostError
+
+EXIT_UNUSABLE = 78
+"""The state or the settings cannot be used; starting again would end the same (sysexits: EX_CONFIG)."""
+_IDLE_AFTER_HANDOVER_S = 20.0
+
+
+def main() -> int:
+    """Run one server process; answers its exit code."""
+    home = Path(os.environ["ROOST_HOME"])
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(_run(home))
+    except RoostError as error:
+        sys.stderr.write(f"roost: {error.detail}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        return EXIT_UNUSABLE
+    finally:
+        loop.close()
+
+
+async def _run(home: Path) -> int:
+    spawner = await SupervisedSpawner.from_environ()
+    chosen = settings.load(home)
+    paths = Paths(home)
+    paths.make()
+    await spawner.loaded()
+    if not await _either(spawner.go, spawner.shutdown):
+        return 0
+    server = await _assemble(spawner, paths, chosen)
+    await spawner.serving()
+    if await _either(spawner.handover, spawner.shutdown):
+        await _hand_over(server, spawner)
+    else:
+        await _shut_down(server, spawner.shutdown_grace_ms / 1000)
+    await spawner.close()
+    return 0
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> bool:
+    """Wait for one of two; whether it was the first."""
+    tasks = [asyncio.ensure_future(event.wait()) for event in (first, second)]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    return first.is_set()
+
+
+async def _assemble(spawner: SupervisedSpawner, paths: Paths, chosen: Settings) -> Server:
+    address = os.environ["ROOST_ADDRESS"].split(",")[0]
+    public = chosen.public_url.rstrip("/") or f"http://{_reachable(address)}"
+    clock = SystemClock()
+    store = await Store.open(paths.database, clock)
+    secret = identity.pepper(paths.state)
+    owner, first = await identity.establish(store, paths.home, chosen.owner, secret, public, clock.now_ms())
+    server = Server(
+        store=store,
+        clock=clock,
+        spawner=spawner,
+        backend=None,
+        paths=paths,
+        settings=chosen,
+        addresses=Addresses(public, f"unix:{os.environ['ROOST_LINK_PATH']}"),
+        pepper=secret,
+        owner=owner,
+    )
+    await server.start(build(server, spawner.request_restart), _sockets("ROOST_LISTEN_FDS"), _sockets("ROOST_LINK_FD"))
+    log.info("server.serving", address=public, owner=owner, pid=os.getpid())
+    if first is not None:
+        _welcome(first, public)
+    return server
+
+
+def _sockets(variable: str) -> list[socket.socket]:
+    found: list[socket.socket] = []
+    for number in os.environ[variable].split(","):
+        sock = socket.socket(fileno=int(number))
+        sock.setblocking(False)
+        sock.set_inheritable(False)
+        found.append(sock)
+    return found
+
+
+def _reachable(address: str) -> str:
+    """An address that one can dial, for one that is listened on."""
+    host, _, port = address.rpartition(":")
+    return f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]", "") else address  # compared with, not listened on
+
+
+def _welcome(first: identity.FirstStart, url: str) -> None:
+    sys.stdout.write(
+        f"""
+Roost is running at {url} for {first.owner}.
+
+  The key of this first start is in {first.config}, where `roost` finds it:
+    {first.key}
+
+  Next, in another terminal:
+    roost deploy app.py        a permanent URL
+    roost run app.py           a temporary one, while you edit
+    roost demo                 three examples with real models
+"""
+    )
+    sys.stdout.flush()
+
+
+async def _hand_over(server: Server, spawner: SupervisedSpawner) -> None:
+    """Let the next server take the store and the sockets; finish here what runners have accepted."""
+    server.stop_accepting()
+    successor = Successor(f"http://{_reachable(os.environ['ROOST_ADDRESS'].split(',')[0])}")
+    # From here on nothing asks the store: new requests and waiting callers go to the successor, who answers once it may go.
+    server.hand_over_calls(successor)
+    await server.stop_engines()
+    await spawner.handed_over()
+    server.redial()
+    log.info("server.handed_over", in_flight=server.http.busy)
+    shut_at = asyncio.get_running_loop().time() + _IDLE_AFTER_HANDOVER_S
+    while server.http.busy or server.http.connections:
+        await asyncio.sleep(0.1)
+        if asyncio.get_running_loop().time() > shut_at:
+            # Whoever kept a connection open and silent this long learns of it at its next request, as after any idle time-out.
+            server.http.shut_idle()
+    await server.close()
+    await successor.close()
+    log.info("server.left", pid=os.getpid())
+
+
+async def _shut_down(server: Server, grace_s: float) -> None:
+    server.stop_accepting()
+    server.refuse_waiting()
+    server.http.shut_idle()
+    deadline = asyncio.get_running_loop().time() + grace_s
+    while server.http.busy and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.05)
+    await server.stop_engines()
+    with contextlib.suppress(Exception):
+        await server.close()

@@ -1,0 +1,74 @@
+"""Where everything lies below the state folder (docs/internals/contracts.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """`home` is ROOST_HOME; all else is below `home/state`, which only its owner may read."""
+
+    home: Path
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state"
+
+    @property
+    def database(self) -> Path:
+        return self.state / "roost.db"
+
+    @property
+    def blobs(self) -> Path:
+        return self.state / "blobs"
+
+    @property
+    def bundles(self) -> Path:
+        return self.state / "bundles"
+
+    @property
+    def runtimes(self) -> Path:
+        return self.state / "runtimes"
+
+    @property
+    def envs(self) -> Path:
+        return self.state / "envs"
+
+    @property
+    def builds(self) -> Path:
+        return self.state / "builds"
+
+    @property
+    def uv_cache(self) -> Path:
+        return self.state / "uv-cache"
+
+    @property
+    def runner_logs(self) -> Path:
+        return self.state / "logs" / "runners"
+
+    @property
+    def spool(self) -> Path:
+        """Large request bodies on their way, as unlinked files."""
+        return self.state / "spool"
+
+    @property
+    def data(self) -> Path:
+        """What apps keep: model caches."""
+        return self.state / "data"
+
+    def make(self) -> None:
+        for folder in (
+            self.state,
+            self.blobs,
+            self.bundles,
+            self.runtimes,
+            self.envs,
+            self.builds,
+            self.runner_logs,
+            self.spool,
+            self.data,
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)

@@ -1,0 +1,290 @@
+"""One server put together: which object gets which. Nothing is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+import platform
+import socket
+import sysconfig
+from dataclasses import dataclass
+from typing import Any
+
+from roost.backends.base import Backend
+from roost.backends.process import Places, ProcessBackend
+from roost.builders.base import BuildSettings
+from roost.builders.bundle import assemble, sweep_bundles
+from roost.builders.runtime import ensure_runtime, find_runtime, sweep_runtimes
+from roost.builders.venv import VenvBuilder
+from roost.core import admission, placement, recipe
+from roost.core.model import Alias, Recipe, Revision, Scale
+from roost.data.blobs import Blobs
+from roost.data.logs import RunnerLogs
+from roost.demand.board import Board
+from roost.engines.build import BuildEngine
+from roost.engines.fleet import FleetEngine, Ground, Links
+from roost.engines.prepare import PrepareEngine
+from roost.engines.rollout import RolloutEngine
+from roost.engines.upkeep import Retention, UpkeepEngine
+from roost.gateway.app import Gateway
+from roost.gateway.forward import Successor
+from roost.gateway.resolve import Routes
+from roost.gateway.slots import Slots
+from roost.gateway.sync import DirectCalls, Runners
+from roost.kit.clock import Clock
+from roost.kit.hints import Hints
+from roost.kit.loop import Loop
+from roost.kit.spawn import Spawner
+from roost.link.directory import Directory
+from roost.link.listener import Admitted, Listener
+from roost.server.machine import this_node
+from roost.server.paths import Paths
+from roost.server.settings import Settings
+from roost.store import Store
+from roost.web.answers import Asgi
+from roost.web.auth import KeyRing, hash_secret
+from roost.web.http import HttpServer
+from roost.wire.errors import RoostError
+from roost.wire.launch import Hello
+from roost.wire.manifest import Manifest
+from roost.wire.spec import AppSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where this server is reached."""
+
+    public: str
+    """URL that runners' own calls use."""
+    link: str
+    """Where runners dial home."""
+
+
+def defaults_of(settings: Settings) -> Scale:
+    """What applies to an app that says nothing itself."""
+    return Scale(
+        keep_alive_ms=int(settings.keep_alive_s * 1000),
+        max_concurrency=settings.max_concurrency,
+        request_timeout_ms=int(settings.request_timeout_s * 1000),
+        startup_timeout_ms=int(settings.startup_timeout_s * 1000),
+    )
+
+
+class Server:
+    """All parts of one server process, from the open store to the listening gateway."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        spawner: Spawner,
+        backend: Backend | None,
+        paths: Paths,
+        settings: Settings,
+        addresses: Addresses,
+        pepper: bytes,
+        owner: str,
+        node: placement.Node | None = None,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.paths = paths
+        self.settings = settings
+        self.addresses = addresses
+        self.owner = owner
+        self.pepper = pepper
+        self.hints = Hints()
+        self.closing = asyncio.Event()
+        self.keys = KeyRing(pepper)
+        self.directory = Directory()
+        self.board = Board()
+        self.blobs = Blobs(paths.blobs)
+        self.logs = RunnerLogs(paths.runner_logs)
+        self.node = node or this_node()
+        self.machine_types = {**placement.DEFAULT_MACHINE_TYPES, **settings.machine_types}
+        self.overcommit = placement.Overcommit(settings.cpu_overcommit, settings.memory_overcommit)
+        self.defaults = defaults_of(settings)
+        self.routes = Routes(self._aliases)
+        self.slots = Slots(self.directory, self.board, self.routes, _limits(settings), clock.now_ms)
+        self.listener = Listener(self.directory, self._admit, self._reported, clock.now_ms)
+        self.backend = backend or ProcessBackend(
+            spawner,
+            Places(paths.envs, paths.bundles, paths.runner_logs, lambda version: find_runtime(paths.runtimes, version), (addresses.link,)),
+        )
+        self.builder = VenvBuilder(spawner, paths.envs, paths.builds, _build_settings(settings))
+        self.builds = BuildEngine(store.environments, self.builder, clock)
+        self.prepare = PrepareEngine(store, clock, self.hints, self.builds.ensure, self.recipe_of)
+        self.rollout = RolloutEngine(store, clock, self.hints, self.defaults)
+        self.upkeep = UpkeepEngine(store, clock, self.hints, self.logs, Retention(logs_ms=int(settings.runner_log_days * 86_400_000)))
+        self.fleet = FleetEngine(
+            store,
+            clock,
+            self.hints,
+            self.backend,
+            Links(self.listener.tell, self.listener.ping),
+            self.directory,
+            self.board,
+            self._ground(),
+        )
+        self.backend.subscribe(self.fleet.on_exit)
+        self.board.on_demand = lambda application: self.hints.give("fleet")
+        self.directory.on_change = lambda runner_id: self.hints.give("fleet")
+        self.calls = DirectCalls(
+            self.slots,
+            Runners(self.fleet.on_fate, self.fleet.on_timeout),
+            clock.now_ms,
+            max_body=settings.max_body_bytes,
+            folder=str(paths.spool),
+        )
+        self._views = [
+            Loop("routes", self.hints, ("apps",), self._refresh_routes),
+            Loop("keys", self.hints, ("keys",), self._refresh_keys),
+        ]
+
+    # life
+
+    async def start(self, api: Asgi, listening: list[socket.socket], links: list[socket.socket]) -> None:
+        """Take over from whoever was before: its runners, its half-done work, its sockets."""
+        await asyncio.get_running_loop().run_in_executor(None, self._tidy)
+        await self.builds.reset()
+        await self.reload_keys()
+        await self.routes.refresh()
+        await self.fleet.adopt()
+        self.gateway = Gateway(self.routes, self.keys, self.calls, {"api": api})
+        self.http = HttpServer(self.gateway)
+        for loop in (*self._views, self.fleet.loop, self.prepare.loop, self.rollout.loop, self.upkeep.leases, self.upkeep.retention):
+            loop.start()
+        for sock in links:
+            await self.listener.listen(sock)
+        await self.http.listen(listening)
+
+    def stop_accepting(self) -> None:
+        self.http.stop_accepting()
+        self.listener.stop_accepting()
+        self.closing.set()
+
+    async def stop_engines(self) -> None:
+        """Decide nothing any more, then let go of the store."""
+        for part in (self.fleet, self.prepare, self.upkeep):
+            await part.stop()
+        for loop in (self.rollout.loop, *self._views):
+            await loop.stop()
+        await self.builder.stop()
+        await self.store.close()
+
+    def hand_over_calls(self, successor: Successor) -> None:
+        """What waits here, and what still arrives on open connections, goes to the new server."""
+        self.gateway.hand_over(successor)
+
+    def redial(self) -> None:
+        """Runners dial the new server too; the connections to this one stay for the calls on them."""
+        self.listener.tell_all({"op": "redial"})
+
+    def refuse_waiting(self) -> None:
+        self.calls.closing = True
+        self.slots.refuse_all(RoostError("server_stopping", "the server is shutting down", hint="Try again when it is back."))
+
+    async def close(self) -> None:
+        await self.http.close()
+        self.listener.close()
+
+    # what parts ask of others
+
+    def recipe_of(self, spec: AppSpec) -> tuple[Recipe, str]:
+        made = recipe.recipe(spec)
+        settings = self.settings
+        index = recipe.Index(settings.index_url, settings.extra_index_urls, settings.find_links)
+        return made, recipe.key(made, f"{sysconfig.get_platform()}-{platform.libc_ver()[1]}", index)
+
+    def assemble(self, manifest: Manifest) -> str:
+        return assemble(self.paths.bundles, manifest, self.blobs.path)
+
+    def has_runtime(self, version: str) -> bool:
+        try:
+            find_runtime(self.paths.runtimes, version)
+        except RoostError:
+            return False
+        return True
+
+    async def reload_keys(self) -> None:
+        self.keys.replace(await self.store.keys.valid())
+
+    def _tidy(self) -> None:
+        ensure_runtime(self.paths.runtimes)
+        sweep_runtimes(self.paths.runtimes)
+        sweep_bundles(self.paths.bundles)
+        self.blobs.sweep()
+
+    async def _aliases(self) -> list[Alias]:
+        return list(await self.store.apps.list())
+
+    async def _refresh_routes(self) -> float:
+        await self.routes.refresh()
+        for line in self.board.lines():
+            if line.waiting and self.routes.of_application(line.application) is None:
+                self.slots.judge(line.application)
+        return 5.0
+
+    async def _refresh_keys(self) -> float:
+        await self.reload_keys()
+        return 5.0
+
+    async def _admit(self, hello: Hello) -> Admitted | str:
+        found = await self.fleet.token_hash(hello.runner_id)
+        if found is None:
+            return "this server knows no such living runner"
+        expected, revision_id, slots = found
+        if not hmac.compare_digest(expected, hash_secret(self.pepper, hello.token)):
+            return "the launch token is wrong"
+        return Admitted(hello.runner_id, revision_id, slots)
+
+    def _reported(self, runner_id: str, body: dict[str, Any]) -> None:
+        self.fleet.on_report(runner_id, body)
+
+    def _ground(self) -> Ground:
+        return Ground(
+            node=self.node,
+            machine_types=self.machine_types,
+            overcommit=self.overcommit,
+            defaults=self.defaults,
+            grace_ms=int(self.settings.termination_grace_s * 1000),
+            hash_secret=lambda secret: hash_secret(self.pepper, secret),
+            environment_of=self._environment_of,
+        )
+
+    def _environment_of(self, revision: Revision, runner_id: str, key: str) -> dict[str, str]:
+        """What an app's code may read (spec: app-lifecycle.md §9), under our names and those that moved apps know."""
+        host = self.addresses.public.partition("://")[2]
+        both = {
+            "KEY": key,
+            "APP_NAME": f"{revision.owner}/{revision.name}",
+            "APP_ID": revision.id,
+            "USER_NICKNAME": revision.owner,
+            "JOB_ID": runner_id,
+            "REGION": self.settings.region,
+            "RUN_HOST": host,
+            "QUEUE_RUN_HOST": f"{host}/_queue",
+        }
+        environ = {f"{prefix}_{name}": value for name, value in both.items() for prefix in ("ROOST", "FAL")}
+        return environ | {
+            "ROOST_HOST": self.addresses.public,
+            "FAL_HOST": host,
+            "ROOST_RUNNER": "1",
+            "IS_ISOLATE_AGENT": "1",
+            "HF_HOME": os.environ.get("HF_HOME") or str(self.paths.data / ".cache" / "huggingface"),
+        }
+
+
+def _limits(settings: Settings) -> admission.Limits:
+    return admission.Limits(settings.max_waiting, settings.failed_starts, int(settings.no_room_s * 1000))
+
+
+def _build_settings(settings: Settings) -> BuildSettings:
+    return BuildSettings(
+        index_url=settings.index_url,
+        extra_index_urls=settings.extra_index_urls,
+        find_links=settings.find_links,
+        python_downloads=settings.python_downloads,
+    )

@@ -1,0 +1,49 @@
+"""Frames and heads."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roost.wire import frames
+from roost.wire.frames import ProtocolError, Reader, RequestHead, ResponseHead
+
+FIELD = st.binary(max_size=20).filter(lambda value: b"\n" not in value)
+HEADERS = st.lists(st.tuples(FIELD, FIELD), max_size=5)
+
+
+@given(FIELD, FIELD, HEADERS)
+def test_a_request_head_comes_back_as_it_went(path: bytes, query: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    head = RequestHead("PATCH", path, query, headers)
+    assert RequestHead.decode(head.encode()) == head
+
+
+@given(st.integers(100, 999), HEADERS)
+def test_a_response_head_comes_back_as_it_went(status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    head = ResponseHead(status, headers)
+    assert ResponseHead.decode(head.encode()) == head
+
+
+def test_a_line_feed_in_a_field_is_refused_where_it_is_sent() -> None:
+    with pytest.raises(ValueError, match="line feed"):
+        ResponseHead(200, [(b"x", b"a\nset-cookie: evil")]).encode()
+
+
+@pytest.mark.parametrize("payload", [b"", b"200\nname", b"twohundred"])
+def test_an_impossible_response_head_is_a_broken_peer(payload: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        ResponseHead.decode(payload)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=5), st.integers(1, 50))
+def test_frames_are_found_however_the_bytes_are_cut(payloads: list[bytes], size: int) -> None:
+    data = b"".join(frames.frame(frames.BODY, number, payload) for number, payload in enumerate(payloads))
+    reader = Reader()
+    found = [each for start in range(0, len(data), size) for each in reader.feed(data[start : start + size])]
+    assert found == [(frames.BODY, number, payload) for number, payload in enumerate(payloads)]
+
+
+def test_a_frame_longer_than_the_limit_is_refused_before_it_is_read() -> None:
+    with pytest.raises(ProtocolError, match="larger"):
+        Reader().feed((frames.MAX_PAYLOAD + 1).to_bytes(4, "big") + b"\x30\x00\x00\x00\x01")
