@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from roost.sdk import options
+from roost.server import settings
 from roost.wire.errors import CODES
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -38,7 +39,7 @@ def errors() -> str:
     )
 
 
-PAGES: dict[str, Callable[[], str]] = {"errors.md": errors, "app-options.md": options.render_reference}
+PAGES: dict[str, Callable[[], str]] = {"errors.md": errors, "app-options.md": options.render_reference, "settings.md": settings.render_reference}
 
 
 def stale() -> list[str]:

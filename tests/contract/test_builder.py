@@ -51,7 +51,8 @@ async def test_an_environment_of_pins_only_has_the_pins(workshop: Workshop, buil
 
 async def test_modules_are_compiled_and_work_after_the_rename(workshop: Workshop, builder: Builder) -> None:
     packages.wheel(workshop.wheels, "bee")
-    await builder.build("k1", recipe(("bee",)), ignore)
+    packages.wheel(workshop.wheels, "honey")
+    await builder.build("k1", recipe(("bee",), ("honey",)), ignore)
     origin, cached = python(builder, "k1", "import bee; print(bee.__file__, bee.__cached__)").split()
     assert Path(cached).exists() and Path(origin).is_relative_to(builder.path("k1"))
 

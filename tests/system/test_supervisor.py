@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import signal
@@ -257,6 +258,15 @@ def test_killing_either_of_the_two_at_the_top_leaves_nothing_and_the_next_start_
     assert start_tree().wait_until_serving().ask("living") == []
 
 
+def test_the_kernel_ends_servers_and_runners_even_if_the_guard_cannot(tree: TestTree) -> None:
+    pids = [tree.ask("pid"), tree.start("runner", "sleep", "600"), tree.start("build", "sleep", "600", kind="build")]
+    tree.guard.send_signal(signal.SIGSTOP)
+    os.kill(tree.pid, signal.SIGKILL)
+    eventually(lambda: not any(map(alive, pids)))
+    tree.guard.send_signal(signal.SIGCONT)
+    assert tree.guard.wait(10) == 128 + signal.SIGKILL
+
+
 def test_what_a_runner_leaves_behind_ends_with_it_and_not_before(tree: TestTree, tmp_path: Path) -> None:
     written = tmp_path / "stray"
     tree.start("parent", "sh", "-c", f'{sys.executable} -c "$0" {written}; exec sleep 600', STRAY)
@@ -328,17 +338,26 @@ def test_a_home_with_a_long_path_still_gets_a_link_socket(tmp_path: Path) -> Non
         tree.kill()
 
 
-def test_closing_the_terminal_ends_it(home: Path) -> None:
-    arguments = [sys.executable, str(APPS / "tree.py"), f'{{"home": "{home}", "server": ["{APPS / "fake_server.py"}"]}}']
+@pytest.mark.parametrize("key", [b"\x03", b""], ids=["Ctrl-C", "closing it"])
+def test_a_terminal_ends_it_gracefully(home: Path, key: bytes) -> None:
+    arguments = [sys.executable, str(APPS / "tree.py"), json.dumps({"home": str(home), "server": [str(APPS / "fake_server.py")]})]
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(arguments[0], arguments)
     try:
-        eventually(lambda: b"server.serving" in os.read(terminal, 4096))
+        shown = b""
+        while b"server.serving" not in shown:
+            shown += os.read(terminal, 4096)
+        if key:
+            os.write(terminal, key)
+            while b"server.exited number=1 pid=" not in shown:
+                shown += os.read(terminal, 4096)
+            assert shown.count(b"supervisor.stopping why=SIGINT") == 1
     finally:
         os.close(terminal)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+    assert len(list(home.glob("finished-*"))) == 1, "the server was asked, and ended by itself"
     assert processes_with(str(home)) == []
 
 

@@ -20,6 +20,8 @@ class Launch:
     revision: Revision
     application: str
     place: Place
+    slots: int
+    """Calls that it takes at once."""
     env: dict[str, str]
     """What the app's code may read in `os.environ`, secrets included; reaches the process only through its ticket."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class ProcessBackend:
             token=launch.token,
             addresses=self._places.links,
             bundle=str(bundle),
-            spec=revision.spec,
+            spec=dataclasses.replace(revision.spec, max_multiplexing=launch.slots),
             application=launch.application,
             revision_id=revision.id,
             working_dir=revision.working_dir,

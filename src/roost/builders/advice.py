@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from roost.builders.base import BuildError, BuildInterrupted, BuildSettings
+from roost.builders.base import SUPPORTED_FROM, BuildError, BuildInterrupted, BuildSettings
 from roost.core.model import Recipe
 from roost.kit.spawn import Exited
 
-SUPPORTED_FROM: Final = (3, 10)
 _MOST_LINES: Final = 40
 _ERROR_BEGINS: Final = re.compile(r"\s*(error:|×)")
 _UNREACHABLE: Final = (

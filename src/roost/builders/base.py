@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from roost.core.model import Recipe
 from roost.wire.errors import RoostError
+
+SUPPORTED_FROM: Final = (3, 10)
+"""The oldest Python that runners can have."""
 
 OnLine = Callable[[str], None]
 """Takes one line of a build's output, without its newline, on the event loop. It must not raise."""

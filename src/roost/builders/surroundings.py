@@ -6,11 +6,12 @@ A source distribution runs code of its author while it is built, so no key or se
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from roost.builders.base import BuildSettings
+from roost.builders.base import SUPPORTED_FROM, BuildSettings
 
 _PASSED_ON: Final = frozenset(
     {
@@ -76,5 +77,12 @@ def search_path(path: str, pyenv: Path) -> str:
 
     A shim of a version that is not selected is there but fails when run, and uv stops at it instead of looking on.
     """
-    real = sorted(str(folder) for folder in pyenv.glob("versions/*/bin"))
+    # uv gives up at an interpreter that is too old for it to ask.
+    real = sorted(str(folder) for folder in pyenv.glob("versions/*/bin") if _is_supported(folder.parent.name))
     return os.pathsep.join([*(folder for folder in path.split(os.pathsep) if Path(folder).name != "shims"), *real])
+
+
+def _is_supported(version: str) -> bool:
+    """Whether pyenv's name of a version ("3.12.1", "pypy3.10-7.3", "3.14-dev") is of a Python that runners can have."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return found is not None and (int(found[1]), int(found[2])) >= SUPPORTED_FROM

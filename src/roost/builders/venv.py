@@ -151,22 +151,29 @@ class VenvBuilder:
         layers = [layer for layer in (*recipe.layers, recipe.pins) if layer]
         for number, layer in enumerate(layers, start=1):
             build.tell(f"Installing {redact(', '.join(layer), self._secrets)}")
-            await self._install_layer(build, number, layer, is_last=number == len(layers))
+            await self._install_layer(build, number, layer)
 
-    async def _install_layer(self, build: _Build, number: int, layer: tuple[str, ...], *, is_last: bool) -> None:
+    async def _install_layer(self, build: _Build, number: int, layer: tuple[str, ...]) -> None:
         requirements = build.scratch / f"layer-{number}.txt"
         constraints = build.scratch / f"earlier-{number}.txt"
         _write(requirements, (item for item in layer if item != _PRERELEASES))
         _write(constraints, dict.fromkeys([*_constraints(build.recipe.pins), *installed(build.venv)]))
-        argv = ["pip", "install", "--python", str(build.venv / "bin" / "python"), "-r", str(requirements), "-c", str(constraints)]
+        argv = [
+            "pip",
+            "install",
+            "--python",
+            str(build.venv / "bin" / "python"),
+            "--compile-bytecode",
+            "-r",
+            str(requirements),
+            "-c",
+            str(constraints),
+        ]
         if _PRERELEASES in layer:
             argv += ["--prerelease", "allow"]
         if build.recipe.resolver == "pip":
             # As pip does: the best version that any of the indexes has, not the first index that has the package.
             argv += ["--index-strategy", "unsafe-best-match"]
-        if is_last:
-            # It compiles all that is installed, so once is enough.
-            argv.append("--compile-bytecode")
         doing = (
             "the requirements cannot be installed"
             if layer != build.recipe.pins

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -48,7 +47,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Stop after the answers; the exit code is 0 if they are right.")] = False,
     home: Annotated[
         Path | None,
-        typer.Option("--home", metavar="FOLDER", help="State folder of the server that is started; else ROOST_HOME, else a temporary one."),
+        typer.Option("--home", metavar="FOLDER", help="State folder of the server that is started; else ROOST_HOME, else ~/.roost."),
     ] = None,
     as_json: JsonFlag = False,
     host: HostFlag = "",
@@ -61,6 +60,7 @@ def demo(
     """
     from roost.cli.output import say, tell, tell_json
     from roost.control.api import Api
+    from roost.control.config import home as default_home
     from roost.control.examples import packaged_examples
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -78,7 +78,8 @@ def demo(
         if once:
             raise typer.Exit(0 if all(outcome.is_right for outcome in outcomes) else 1)
         if own is not None:
-            say(f"The server goes on at {where.host} until Ctrl-C. In another shell: export ROOST_HOME={own.home}")
+            elsewhere = "" if own.home == default_home() else f" In another shell: export ROOST_HOME={own.home}"
+            say(f"The server goes on at {where.host} until Ctrl-C.{elsewhere}")
             try:
                 own.wait()
             except KeyboardInterrupt:
@@ -90,6 +91,7 @@ def _server(stack: ExitStack, where: Target, home: Path | None) -> tuple[Target,
     from roost.cli.output import say
     from roost.cli.ownserver import OwnServer
     from roost.control.api import Api
+    from roost.control.config import home as default_home
     from roost.control.errors import Unreachable
 
     try:
@@ -100,8 +102,7 @@ def _server(stack: ExitStack, where: Target, home: Path | None) -> tuple[Target,
     except Unreachable:
         if not where.is_local:
             raise
-    given = os.environ.get("ROOST_HOME")
-    own = OwnServer(home or (Path(given) if given else None))
+    own = OwnServer(home or default_home())
     say(f"Starting a server with its state in {own.home} ...")
     stack.enter_context(own)
     return own.target(), own

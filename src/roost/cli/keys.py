@@ -57,14 +57,16 @@ def list_keys(as_json: JsonFlag = False, host: HostFlag = "", key: KeyFlag = "",
 @app.command()
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, the part before the colon.")],
+    as_json: JsonFlag = False,
     host: HostFlag = "",
     key: KeyFlag = "",
     profile: ProfileFlag = "",
 ) -> None:
     """Revoke a key: from now on it opens nothing."""
+    identity = key_id.partition(":")[0]
     with connect(host, key, profile) as api:
-        api.revoke_key(key_id.partition(":")[0])
-    tell(f"Revoked {key_id.partition(':')[0]}")
+        api.revoke_key(identity)
+    tell_json({"revoked": identity}) if as_json else tell(f"Revoked {identity}")
 
 
 @app.command()

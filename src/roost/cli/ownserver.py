@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -25,12 +23,11 @@ LAST_LINES = 20
 class OwnServer:
     """Use it with `with`: it answers when the body begins, and is gone when it ends.
 
-    State is in `home`; None makes a temporary folder, which goes with the server.
+    Its state is in `home`, and stays there.
     """
 
-    def __init__(self, home: Path | None) -> None:
-        self._temporary = home is None
-        self.home = Path(tempfile.mkdtemp(prefix="roost-demo-")) if home is None else home.expanduser().absolute()
+    def __init__(self, home: Path) -> None:
+        self.home = home.expanduser().absolute()
         self.home.mkdir(parents=True, exist_ok=True)
         self.log = self.home / "demo-server.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -39,8 +36,8 @@ class OwnServer:
     @property
     def environment(self) -> dict[str, str]:
         """Variables under which a command line finds this server and nothing else."""
-        chosen = ("ROOST_HOST", "ROOST_KEY", "ROOST_PROFILE", *(("ROOST_CONFIG",) if self._temporary else ()))
-        return {**{name: value for name, value in os.environ.items() if name not in chosen}, "ROOST_HOME": str(self.home)}
+        elsewhere = ("ROOST_HOST", "ROOST_KEY", "ROOST_PROFILE", "ROOST_CONFIG")
+        return {**{name: value for name, value in os.environ.items() if name not in elsewhere}, "ROOST_HOME": str(self.home)}
 
     def target(self) -> Target:
         """Where it is, with the key that its first start made."""
@@ -91,8 +88,6 @@ class OwnServer:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        if self._temporary:
-            shutil.rmtree(self.home, ignore_errors=True)
 
 
 def _free_port(wanted: int) -> int:

@@ -31,9 +31,7 @@ def up(
     home: Annotated[Path | None, typer.Option("--home", metavar="FOLDER", help="State folder; else ROOST_HOME, else ~/.roost.")] = None,
     log_format: Annotated[
         str,
-        typer.Option(
-            "--log-format", metavar="text|json", callback=_log_format, help="How the server logs; without it, text on a terminal."
-        ),
+        typer.Option("--log-format", metavar="text|json", callback=_log_format, help="How the server logs; else LOG_FORMAT, else text."),
     ] = "",
     systemd: Annotated[bool, typer.Option("--systemd", help="Print a systemd unit that runs this command, and exit.")] = False,
 ) -> None:
@@ -54,10 +52,10 @@ def up(
             f"This installation has only the author's side: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.",
             hint="The server comes with its extra: install it with pip install 'roost[server]'",
         )
-    # The supervisor and the server read both; whoever they start inherits them.
+    # kit/log.py reads the format in the supervisor and in each server, which inherit it.
     os.environ["ROOST_HOME"] = str(folder)
     if log_format:
-        os.environ["ROOST_LOG_FORMAT"] = log_format
+        os.environ["LOG_FORMAT"] = log_format
 
     from roost.supervisor.main import run
     from roost.supervisor.options import Options, limits_from_environ

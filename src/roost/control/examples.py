@@ -1,9 +1,10 @@
 """The example apps that ship with roost: which there are, what to send them, and what must be in the answer.
 
-They are listed in `roost/examples/index.json`, so that nothing of an example is imported before it is deployed:
+They are data: files in `roost/examples`, which is no package, so that each is loaded and sent like any author's file. Its index.json
+lists them:
 
     [{"name": "ocr", "title": "Text in a picture", "app": "ocr.py::Ocr", "endpoint": "/",
-      "input": {"image_url": {"$file": "sign.png"}}, "expect": ["words", "of the sign"]}]
+      "input": {"image": {"$file": "sign.png"}}, "expect": ["words", "of the sign"]}]
 
 `{"$file": name}` becomes the file's content as a data URI.
 """
@@ -17,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import roost.examples
 from roost.control.errors import ControlError
 
-FOLDER = Path(roost.examples.__file__).parent
+FOLDER = Path(__file__).parent.parent / "examples"
 
 
 @dataclass(frozen=True, slots=True)

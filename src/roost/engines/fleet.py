@@ -149,15 +149,6 @@ class FleetEngine:
         self._inbox.append(work)
         self._hints.give("fleet")
 
-    async def token_hash(self, runner_id: str) -> tuple[str, str, int] | None:
-        """(hash of the launch token, revision, slots) of a runner that may dial in; None if it may not (any more)."""
-        runner = await self._store.runners.get(runner_id)
-        if runner is None or runner.state is RunnerState.TERMINATED:
-            return None
-        revision = await self._revision(runner.revision_id)
-        slots = (revision.spec.max_multiplexing if revision is not None else None) or self._ground.defaults.max_multiplexing
-        return runner.token_hash, runner.revision_id, slots
-
     # one round
 
     async def round(self) -> float:
@@ -183,13 +174,9 @@ class FleetEngine:
     async def _bring(self, application: str, alias: Alias | None, warm: Revision | None, runners: list[Runner]) -> int | None:
         now_ms = self._clock.now_ms()
         seen = tuple([await self._see(runner, now_ms) for runner in runners])
-        scale = (
-            alias.scale
-            if alias is not None
-            else scale_of(warm.spec, self._ground.defaults, None)
-            if warm is not None
-            else self._ground.defaults
-        )
+        kept = alias.scale if alias is not None else None
+        coming = scale_of(warm.spec, self._ground.defaults, kept) if warm is not None else None
+        scale = kept or coming or self._ground.defaults
         wanted = fleet.Wanted(None, ended="" if alias is not None or warm is not None else "its app is gone")
         recheck_ms: int | None = None
         current = alias.revision_id if alias is not None else None
@@ -197,12 +184,19 @@ class FleetEngine:
             decision = await self._decide(application, alias, seen, now_ms)
             recheck_ms = decision.recheck_ms
             wanted = fleet.Wanted(current, decision.runners, decision.reason, decision.surplus)
-        if warm is not None and warm.id != current:
+        # One that has failed is not started again while the rollout engine is about to give it back.
+        if warm is not None and warm.id != current and warm.id not in self._backoffs:
             wanted = dataclasses.replace(wanted, warm_revision_id=warm.id, warm_runners=1)
         backoff = self._backoffs.get(current or "", fleet.Backoff())
-        plan = fleet.plan(wanted, seen, backoff, now_ms, fleet.limits_of(scale))
+        limits = fleet.limits_of(scale)
+        if coming is not None:
+            limits = dataclasses.replace(limits, startup_timeout_ms=coming.startup_timeout_ms)
+        plan = fleet.plan(wanted, seen, backoff, now_ms, limits)
         for action in plan.actions:
-            await self._do(action, application)
+            is_warm_up = warm is not None and isinstance(action, fleet.Start) and action.revision_id == warm.id
+            await self._do(action, application, coming if is_warm_up and coming is not None else scale)
+        if alias is not None:
+            self._fit_slots(alias, runners)
         self._tell_board(application, alias, seen, backoff)
         moments = [ms for ms in (recheck_ms, plan.recheck_ms) if ms is not None]
         return min(moments) if moments else None
@@ -271,13 +265,23 @@ class FleetEngine:
             ),
         )
 
+    def _fit_slots(self, alias: Alias, runners: list[Runner]) -> None:
+        """max_multiplexing was changed while runners live: they take that many from now on."""
+        slots = alias.scale.max_multiplexing
+        for runner in runners:
+            entry = self._directory.get(runner.id)
+            if entry is not None and runner.revision_id == alias.revision_id and entry.slots != slots:
+                entry.slots = slots
+                self._links.tell(runner.id, {"op": "slots", "limit": slots})
+                self._directory.on_free(entry.revision_id)
+
     # carrying out
 
-    async def _do(self, action: fleet.Action, application: str) -> None:
+    async def _do(self, action: fleet.Action, application: str, scale: Scale) -> None:
         now_ms = self._clock.now_ms()
         match action:
             case fleet.Start(revision_id, count, reason):
-                await asyncio.gather(*(self._start(revision_id, reason, application) for _ in range(count)))
+                await asyncio.gather(*(self._start(revision_id, reason, application, scale) for _ in range(count)))
             case fleet.Drain(runner_id, reason):
                 if await self._store.runners.move(runner_id, _LIVING, RunnerState.DRAINING, reason, now_ms):
                     self._drain(runner_id, self._known[runner_id])
@@ -311,12 +315,12 @@ class FleetEngine:
             await self._backend.stop(runner_id, self._grace_ms(await self._revision(runner.revision_id)))
             self._hints.give("fleet")
 
-    async def _start(self, revision_id: str, reason: str, application: str) -> None:
+    async def _start(self, revision_id: str, reason: str, application: str, scale: Scale) -> None:
         revision = await self._revision(revision_id)
         if revision is None:
             return
         now_ms = self._clock.now_ms()
-        place = self._place(revision, application, now_ms)
+        place = self._place(revision, application, scale, now_ms)
         if place is None:
             return
         runner_id, token, key_secret, key_id = ids.runner_id(), ids.secret(), ids.secret(), ids.key_id()
@@ -346,7 +350,7 @@ class FleetEngine:
             self._hints.give("keys")
             env = self._ground.environment_of(revision, runner_id, f"{key_id}:{key_secret}")
             try:
-                pid = await self._backend.start(Launch(runner_id, token, revision, application, place, env))
+                pid = await self._backend.start(Launch(runner_id, token, revision, application, place, scale.max_multiplexing, env))
             except OSError as error:
                 known.failure = f"the process could not be started: {error}"
                 await self._ended(Exited(runner_id, "runner", None, None, None, str(error)))
@@ -359,9 +363,9 @@ class FleetEngine:
             self._starting.discard(runner_id)
         self._hints.give("runners")
 
-    def _place(self, revision: Revision, application: str, now_ms: int) -> placement.Place | None:
+    def _place(self, revision: Revision, application: str, scale: Scale, now_ms: int) -> placement.Place | None:
         ground = self._ground
-        types = placement.resolve(revision.spec.machine_types or ground.defaults.machine_types, ground.machine_types)
+        types = placement.resolve(scale.machine_types, ground.machine_types)
         used = placement.used_by([known.place for known in self._known.values() if known.place is not None])
         verdict: placement.Place | placement.NoRoom
         if isinstance(types, placement.Unknown):

@@ -55,4 +55,4 @@ def content(text: str) -> bytes:
     try:
         return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
     except ValueError as error:
-        raise roost.FieldException("file", f"not a data URI in base64, nor plain base64: {error}") from error
+        raise roost.FieldException("file", "must be a data URI in base64 or plain base64; addresses are not fetched") from error

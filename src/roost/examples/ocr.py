@@ -8,7 +8,8 @@ from typing import Any
 import roost
 from pydantic import BaseModel, Field
 
-MOST_PIXELS = 25_000_000
+MOST_PIXELS = 16_000_000
+THINNEST = 10  # narrow strips are enlarged until they can be read, and then fill the memory
 
 
 class Input(BaseModel):
@@ -35,10 +36,10 @@ class Ocr(roost.App):
         from PIL import Image, ImageDraw
         from rapidocr import RapidOCR
 
-        self.engine = RapidOCR(params={"EngineConfig.onnxruntime.intra_op_num_threads": 2, "Global.log_level": "warning"})
-        # The engine loads each of its models when it first needs it: an empty page would leave those that read for the first caller.
-        page = Image.new("RGB", (320, 80), "white")
-        ImageDraw.Draw(page).text((20, 20), "Warm up", fill="black", font_size=40)
+        self.engine = RapidOCR(params={"EngineConfig.onnxruntime.intra_op_num_threads": 2, "Global.log_level": "error"})
+        # Each of its models is loaded when it is first needed: after an empty page, the first caller would wait for those that read.
+        page = Image.new("RGB", (240, 240), "white")
+        ImageDraw.Draw(page).text((20, 90), "Warm up", fill="black", font_size=40)
         self.engine(page)
 
     @roost.endpoint("/")
@@ -46,25 +47,25 @@ class Ocr(roost.App):
         """Find the lines of text in a picture and read them."""
         began = perf_counter()
         found = self.engine(picture(input.image))
-        lines = [
-            Line(text=text, confidence=round(confidence, 3), box=box.round(1).tolist())
-            for text, confidence, box in zip(found.txts, found.scores, found.boxes, strict=True)
-        ] if found else []
+        rows = zip(found.txts, found.scores, found.boxes, strict=True) if found else ()
+        lines = [Line(text=text, confidence=round(score, 3), box=box.round(1).tolist()) for text, score, box in rows]
         return Output(text="\n".join(line.text for line in lines), lines=lines, seconds=round(perf_counter() - began, 3))
 
 
 def picture(text: str) -> Any:
-    """The PIL image that the text holds, upright and in plain colours."""
+    """The PIL image in a data URI or plain base64, upright and in plain colours."""
     from PIL import Image, ImageOps
 
     try:
         content = base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
     except ValueError as error:
-        raise roost.FieldException("image", f"not a data URI in base64, nor plain base64: {error}") from error
+        raise roost.FieldException("image", "must be a data URI in base64 or plain base64; addresses are not fetched") from error
     try:
-        opened = Image.open(BytesIO(content))
-        if opened.width * opened.height > MOST_PIXELS:
-            raise roost.FieldException("image", f"{opened.width} x {opened.height} pixels; at most {MOST_PIXELS:,} are read")
+        opened = Image.open(BytesIO(content))  # reads its size only
+        long, short = max(opened.size), min(opened.size)
+        if long * short > MOST_PIXELS or long > THINNEST * short:
+            limits = f"at most {MOST_PIXELS // 1_000_000} million, and no side more than {THINNEST} times the other"
+            raise roost.FieldException("image", f"has {opened.width} x {opened.height} pixels; it may have {limits}")
         return ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all that Pillow raises for broken files
-        raise roost.FieldException("image", f"not a picture that can be opened: {error}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for broken files
+        raise roost.FieldException("image", "is not a picture that can be opened, or only a part of one") from error

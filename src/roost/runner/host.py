@@ -147,7 +147,7 @@ class Host:
 
     def _new_connection(self) -> CallConnection:
         assert self._asgi is not None
-        hello = Hello("calls", self._ticket.runner_id, self._ticket.token, LINK_VERSIONS, os.getpid(), self._runtime, "READY")
+        hello = Hello("calls", self._ticket.runner_id, self._ticket.token, LINK_VERSIONS, os.getpid(), self._runtime, "READY", self._slots.limit)
         return CallConnection(self._asgi, self._slots, self._output, hello, Watch(self._welcomed, self._lost, self._ended_call.set))
 
     def _welcomed(self, connection: CallConnection) -> None:
@@ -180,6 +180,8 @@ class Host:
                     loop.call_soon_threadsafe(self._control.report, reply)
         elif op == "stack":
             self._control.report({"op": "stack", "id": order.get("id"), "text": stacks()})
+        elif op == "slots":
+            self._slots.limit = max(1, int(order["limit"]))
         elif op == "redial" and loop is not None:
             loop.call_soon_threadsafe(self._dial)
         elif op == "drain" and loop is not None:

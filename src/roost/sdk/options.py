@@ -52,8 +52,8 @@ OPTIONS: Final = _rows(
     Option("local_python_modules", kinds.modules(), "Modules beside the app that travel with it.", [], now=True),
     Option("python_version", kinds.python_version(), "The runner's Python; must be the author's own major.minor, which is the default.", now=True),
     Option("resolver", kinds.choice("uv", "pip"), "What resolves requirements. The server always uses uv.", "uv", "resolver"),
-    Option("kind", kinds.environment_kind(), "The kind of environment.", field="kind"),
-    Option("image", kinds.nothing_yet("List packages in `requirements`."), "A container image to run in.", field=HOST_OPTIONS),
+    Option("kind", kinds.environment_kind(), "The kind of environment; an App has only this one yet.", field="kind", now=True),
+    Option("image", kinds.nothing_yet("List packages in `requirements`."), "A container image to run in. Not yet: any value is refused.", field=HOST_OPTIONS, now=True),
     Option("force", kinds.flag(), "Build the environment anew.", field="force", keyword_only=True),
     Option("compile_bytecode", kinds.flag(), "Compile packages when the environment is built. The server always does.", field=HOST_OPTIONS),
     # files

@@ -119,6 +119,7 @@ def _checked(name: str, value: Any, default: Any, path: Path) -> Any:
 def render_reference() -> str:
     """docs/reference/settings.md."""
     lines = [
+        "<!-- Made by scripts/reference.py. Change the code, then run `make reference`. -->",
         "# Settings",
         "",
         "In `server.toml` in the state folder (`ROOST_HOME`, default `~/.roost`), or as variables of the server's environment, which win.",

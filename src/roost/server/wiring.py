@@ -18,7 +18,7 @@ from roost.builders.bundle import assemble, sweep_bundles
 from roost.builders.runtime import ensure_runtime, find_runtime, sweep_runtimes
 from roost.builders.venv import VenvBuilder
 from roost.core import admission, placement, recipe
-from roost.core.model import Alias, Recipe, Revision, Scale
+from roost.core.model import Alias, Recipe, Revision, RunnerState, Scale
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
 from roost.demand.board import Board
@@ -232,13 +232,12 @@ class Server:
         return 5.0
 
     async def _admit(self, hello: Hello) -> Admitted | str:
-        found = await self.fleet.token_hash(hello.runner_id)
-        if found is None:
+        runner = await self.store.runners.get(hello.runner_id)
+        if runner is None or runner.state is RunnerState.TERMINATED:
             return "this server knows no such living runner"
-        expected, revision_id, slots = found
-        if not hmac.compare_digest(expected, hash_secret(self.pepper, hello.token)):
+        if not hmac.compare_digest(runner.token_hash, hash_secret(self.pepper, hello.token)):
             return "the launch token is wrong"
-        return Admitted(hello.runner_id, revision_id, slots)
+        return Admitted(runner.id, runner.revision_id, hello.slots)
 
     def _reported(self, runner_id: str, body: dict[str, Any]) -> None:
         self.fleet.on_report(runner_id, body)

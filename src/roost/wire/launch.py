@@ -6,12 +6,13 @@ runner -> server
     {"op": "state", "state": "SETUP"}                       the class is loaded, setup() begins
     {"op": "state", "state": "READY"}                       setup() ended, calls may be sent
     {"op": "failed", "stage": "load"|"setup"|"serve", "error": text, "traceback": text, "hint": text}
-    {"op": "pong", "id": n, "loop_ms": int|null}            loop_ms: how long the app's loop took to answer; null = it did not within the wait
+    {"op": "pong", "id": n}                                 the app's own event loop has answered the ping
     {"op": "stack", "id": n, "text": str}
 server -> runner
-    {"op": "ping", "id": n, "wait_ms": 5000}                answered by the control thread after it asked the app's loop
+    {"op": "ping", "id": n}                                 answered once the app's loop had its turn
     {"op": "drain"}                                         take no new calls: every RESERVE is answered BUSY, GOAWAY goes out
-    {"op": "gateways", "addresses": [...]}                  the full list of gateways to keep call connections to
+    {"op": "slots", "limit": n}                             take so many calls at once from now on
+    {"op": "redial"}                                        the server hands over: dial home again, keep this until it is closed
     {"op": "stack", "id": n}
 """
 
@@ -71,6 +72,8 @@ class Hello:
     runtime: str
     state: str = "SETUP"
     """"SETUP" or "READY": a runner that dials home again after a crash of the server says how far it is."""
+    slots: int = 1
+    """Calls that it takes at once."""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

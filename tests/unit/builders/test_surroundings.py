@@ -49,7 +49,7 @@ def test_pip_s_variables_count_where_uv_s_own_are_not_set() -> None:
 
 
 def test_interpreters_of_pyenv_are_found_behind_its_shims(tmp_path: Path) -> None:
-    for version in ("3.12.1", "3.10.2"):
+    for version in ("3.12.1", "3.10.2", "2.7.18", "3.9.18", "anaconda"):
         (tmp_path / "versions" / version / "bin").mkdir(parents=True)
     path = search_path(f"{tmp_path}/shims:/usr/bin", tmp_path)
     assert path.split(":") == ["/usr/bin", f"{tmp_path}/versions/3.10.2/bin", f"{tmp_path}/versions/3.12.1/bin"]

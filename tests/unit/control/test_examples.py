@@ -31,3 +31,11 @@ def test_an_installation_without_examples_says_so(tmp_path: Path) -> None:
     with pytest.raises(ControlError) as failed:
         packaged_examples(tmp_path)
     assert "no examples" in failed.value.detail
+
+
+def test_the_packaged_examples_are_all_there() -> None:
+    examples = packaged_examples()
+    assert {"hello", "ocr", "identify"} <= {example.name for example in examples}
+    for example in examples:
+        assert Path(example.reference.partition("::")[0]).is_file()
+        assert example.expect

@@ -1,0 +1,93 @@
+"""What the control plane needs of the rest of the server, given by the wiring."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from roost.core.model import Recipe, Scale
+from roost.core.placement import USUAL, MachineType, Node, Overcommit
+from roost.data.blobs import Blobs
+from roost.data.logs import RunnerLogs
+from roost.demand.board import Board
+from roost.kit.clock import Clock
+from roost.kit.hints import Hints
+from roost.link.directory import Directory
+from roost.store import Store
+from roost.web.answers import Scope
+from roost.web.auth import KeyRing
+from roost.wire.manifest import Manifest
+from roost.wire.spec import AppSpec
+
+
+class Pruned(Protocol):
+    @property
+    def removed(self) -> tuple[str, ...]: ...
+    @property
+    def freed_bytes(self) -> int: ...
+
+
+class Builds(Protocol):
+    """What the API needs of whoever builds environments."""
+
+    def log_path(self, key: str) -> Path:
+        """The file with the output of the last build of this environment; it need not be there."""
+        ...
+
+    async def prune(self, all: bool) -> Pruned:
+        """Remove the environments that nothing needs; with `all` also those that a next app would want."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """This server, as values."""
+
+    version: str
+    instance: str
+    """Another one for each server process: how a client sees that a restart is done."""
+    started_ms: int
+    state: Path
+    node: Node
+    machine_types: Mapping[str, MachineType]
+    pythons: tuple[str, ...]
+    """Versions of Python that environments can be built for without a download, "3.11"."""
+    defaults: Scale = Scale()
+    overcommit: Overcommit = USUAL
+    poll_s: float = 0.1
+    """How often an open stream looks for what is new when nobody hints."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """The neighbours of the API."""
+
+    store: Store
+    clock: Clock
+    hints: Hints
+    keys: KeyRing
+    reload_keys: Callable[[], Awaitable[None]]
+    """Read the keys into the ring again; awaited after a key was made or revoked, so that the answer is already true."""
+    hash_secret: Callable[[str], str]
+    directory: Directory
+    board: Board
+    logs: RunnerLogs
+    blobs: Blobs
+    builds: Builds
+    kill_runner: Callable[[str], Awaitable[None]]
+    """SIGKILL to the runner of this id."""
+    assemble: Callable[[Manifest], str]
+    """Make the bundle's folder and answer its key. Blocks: called in a thread."""
+    recipe_of: Callable[[AppSpec], tuple[Recipe, str]]
+    has_runtime: Callable[[str], bool]
+    """Whether runners of this version of roost can be started here."""
+    restart: Callable[[], Awaitable[None]]
+    """Ask for a planned restart; answers when it has begun."""
+    base_url: Callable[[Scope], str]
+    """The address that this caller dialled, `http://host:port`, without a slash at the end."""
+    closing: asyncio.Event
+    """Set when this server hands over to a new one: open streams say so and end."""
+    about: About

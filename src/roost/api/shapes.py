@@ -1,0 +1,153 @@
+"""Rows as the JSON of the API (docs/internals/contracts.md): durations in seconds, moments in ISO 8601."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from roost.core.model import Alias, DecisionRecord, Env, Key, Revision, Runner, RunnerState, Scale
+from roost.data.logs import LogLine
+from roost.demand.board import Line
+
+Json = dict[str, Any]
+
+
+def iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def seconds(ms: int | None) -> int | float | None:
+    """Whole seconds as an integer, as the public protocol has them."""
+    if ms is None:
+        return None
+    return ms // 1000 if ms % 1000 == 0 else ms / 1000
+
+
+def scale_json(scale: Scale) -> Json:
+    return {
+        "keep_alive": seconds(scale.keep_alive_ms),
+        "min_concurrency": scale.min_concurrency,
+        "max_concurrency": scale.max_concurrency,
+        "concurrency_buffer": scale.concurrency_buffer,
+        "concurrency_buffer_perc": scale.concurrency_buffer_perc,
+        "scaling_delay": seconds(scale.scaling_delay_ms),
+        "max_multiplexing": scale.max_multiplexing,
+        "request_timeout": seconds(scale.request_timeout_ms),
+        "request_start_timeout": seconds(scale.request_start_timeout_ms),
+        "startup_timeout": seconds(scale.startup_timeout_ms),
+        "machine_types": list(scale.machine_types),
+    }
+
+
+def app_json(alias: Alias, runners: Mapping[str, int], line: Line | None, url: str) -> Json:
+    """`runners`: how many are in which state; `line`: the callers of this app, None if there never was one."""
+    return {
+        "application": alias.application,
+        "owner": alias.owner,
+        "name": alias.name,
+        "environment": alias.environment,
+        "revision_id": alias.revision_id,
+        "auth": alias.auth,
+        "ephemeral": alias.ephemeral,
+        **scale_json(alias.scale),
+        "runners": dict(runners),
+        "waiting": len(line.since()) if line is not None else 0,
+        "in_flight": line.in_flight if line is not None else 0,
+        "url": url,
+        "created_at": iso(alias.created_ms),
+        "updated_at": iso(alias.updated_ms),
+    }
+
+
+def revision_json(revision: Revision) -> Json:
+    return {
+        "revision_id": revision.id,
+        "state": revision.state.value,
+        "reason": revision.reason,
+        "message": revision.message,
+        "annotations": dict(revision.annotations),
+        "python": revision.spec.python_version,
+        "runtime": revision.runtime,
+        "build": revision.env_key,
+        "created_by": revision.created_by,
+        "created_at": iso(revision.created_ms),
+    }
+
+
+def decision_json(decision: DecisionRecord) -> Json:
+    return {
+        "kind": decision.kind,
+        "runners": decision.runners,
+        "reason": decision.reason,
+        "since": iso(decision.first_ms),
+        "times": decision.times,
+    }
+
+
+def state_of(runner: Runner, in_flight: int) -> RunnerState:
+    """Its public state. A row says IDLE while calls come and go; who has calls is RUNNING."""
+    return RunnerState.RUNNING if runner.state is RunnerState.IDLE and in_flight > 0 else runner.state
+
+
+def runner_json(runner: Runner, in_flight: int, now_ms: int) -> Json:
+    until_ms = runner.ended_ms if runner.ended_ms is not None else now_ms
+    return {
+        "runner_id": runner.id,
+        "application": runner.application,
+        "revision_id": runner.revision_id,
+        "state": state_of(runner, in_flight).value,
+        "machine_type": runner.machine_type,
+        "in_flight_requests": in_flight,
+        "pid": runner.pid,
+        "uptime_seconds": max(0, until_ms - runner.created_ms) / 1000,
+        "served": runner.served,
+        "reason": runner.reason,
+        "created_at": iso(runner.created_ms),
+    }
+
+
+def log_json(line: LogLine) -> Json:
+    shape: Json = {"timestamp": iso(line.at_ms), "level": line.level, "source": line.source, "message": line.message}
+    optional = {"request_id": line.request_id, "endpoint": line.endpoint, "runner_id": line.runner_id}
+    return shape | {name: value for name, value in optional.items() if value}
+
+
+def key_json(key: Key) -> Json:
+    return {"key_id": key.id, "alias": key.alias, "scope": key.scope, "created_at": iso(key.created_ms)}
+
+
+def build_json(env: Env, in_use: bool) -> Json:
+    return {
+        "key": env.key,
+        "state": env.state.value,
+        "reason": env.reason,
+        "python": env.recipe.python_version,
+        "requirements": [line for layer in env.recipe.layers for line in layer],
+        "packages": len(env.packages),
+        "size_bytes": env.size_bytes,
+        "build_ms": env.build_ms,
+        "created_at": iso(env.created_ms),
+        "used_at": iso(env.used_ms),
+        "in_use": in_use,
+    }
+
+
+def app_url(base_url: str, application: str) -> str:
+    return f"{base_url}/{application}"
+
+
+def ready_json(revision: Revision, auth: str, base_url: str, now_ms: int) -> Json:
+    """The event that says where an app answers."""
+    application = f"{revision.owner}/{revision.name}"
+    url = app_url(base_url, application)
+    return {
+        "event": "ready",
+        "application": application,
+        "revision_id": revision.id,
+        "auth": auth,
+        "url": url,
+        "queue_url": app_url(f"{base_url}/_queue", application),
+        "endpoints": [{"path": e.path, "url": url if e.path == "/" else url + e.path} for e in revision.spec.endpoints],
+        "ms": now_ms - revision.created_ms,
+    }

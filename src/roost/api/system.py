@@ -1,0 +1,110 @@
+"""The server itself: is it there, who am I to it, is it in order, and please restart."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from roost.api.answer import Answer, Json, Lines, Streamed
+from roost.api.parts import ApiParts
+from roost.api.request import Request
+from roost.api.routes import May, Route
+from roost.core.placement import Fit, MachineType, could_ever_fit
+from roost.store import StoreError
+
+LITTLE_SPACE: Final = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of `roost doctor`. What is not `ok` has a `hint`."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""
+
+
+class SystemCalls:
+    def __init__(self, parts: ApiParts) -> None:
+        self._store = parts.store
+        self._clock = parts.clock
+        self._directory = parts.directory
+        self._restart = parts.restart
+        self._about = parts.about
+
+    def routes(self) -> tuple[Route, ...]:
+        return (
+            Route("GET", "/health", self.health, May.ANYBODY),
+            Route("GET", "/v1/whoami", self.whoami, May.READ),
+            Route("GET", "/v1/doctor", self.doctor),
+            Route("POST", "/v1/restart", self.restart),
+        )
+
+    async def health(self, request: Request) -> Answer:
+        about = self._about
+        uptime_s = (self._clock.now_ms() - about.started_ms) / 1000
+        return Json({"status": "ok", "version": about.version, "uptime_s": uptime_s, "instance": about.instance})
+
+    async def whoami(self, request: Request) -> Answer:
+        principal, about = request.principal, self._about
+        return Json(
+            {
+                "owner": principal.owner,
+                "key_id": principal.key_id,
+                "scope": principal.scope,
+                "version": about.version,
+                "python": list(about.pythons),
+                "machine_types": {name: self._machine_type(kind) for name, kind in about.machine_types.items()},
+            }
+        )
+
+    def _machine_type(self, kind: MachineType) -> dict[str, Any]:
+        fits = isinstance(could_ever_fit((kind,), None, self._about.node, self._about.overcommit), Fit)
+        return {"cpus": kind.cpus, "memory_mb": kind.memory_mb, "gpus": kind.gpus, "gpu_model": kind.gpu_model, "fits": fits}
+
+    async def doctor(self, request: Request) -> Answer:
+        checks = [self._version(), await self._database(), self._disk(), self._machine(), self._pythons(), await self._runners()]
+        return Json({"checks": [asdict(check) for check in checks]})
+
+    def _version(self) -> Check:
+        return Check("server version", True, f"{self._about.version} (instance {self._about.instance})")
+
+    async def _database(self) -> Check:
+        try:
+            await self._store.meta.get("owner")
+        except StoreError as error:
+            return Check("database", False, error.detail, error.hint or "The server's own log says more.")
+        stats = self._store.stats()
+        return Check("database", True, f"{stats.writes} writes in {stats.commits} commits since the server started")
+
+    def _disk(self) -> Check:
+        usage = shutil.disk_usage(self._about.state)
+        detail = f"{usage.free / 1024**3:.1f} of {usage.total / 1024**3:.1f} GB free at {self._about.state}"
+        return Check(
+            "disk", usage.free >= LITTLE_SPACE, detail, "Free some space: `roost builds prune` removes environments that no app needs."
+        )
+
+    def _machine(self) -> Check:
+        node = self._about.node
+        return Check("machine", True, f"{node.cpus:g} CPUs, {node.memory_mb} MB of memory, GPUs: {', '.join(node.gpus) or 'none'}")
+
+    def _pythons(self) -> Check:
+        found = self._about.pythons
+        hint = "Install one, for example with `uv python install 3.12`, or set python_downloads to automatic."
+        return Check("python for apps", bool(found), ", ".join(found) or "none found", hint)
+
+    async def _runners(self) -> Check:
+        living = await self._store.runners.living()
+        connected = sum(1 for runner in living if self._directory.get(runner.id) is not None)
+        return Check("runners", True, f"{len(living)} living, {connected} connected")
+
+    async def restart(self, request: Request) -> Answer:
+        # Before the stream begins: a supervisor that refuses is an error, not an event.
+        await self._restart()
+        return Streamed(_restarting)
+
+
+async def _restarting(lines: Lines) -> None:
+    await lines.say({"event": "restarting"})

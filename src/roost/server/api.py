@@ -1,0 +1,90 @@
+"""The control plane put together: what the API is given of the server."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from roost.api.app import build_api
+from roost.api.parts import About, ApiParts
+from roost.builders.surroundings import search_path
+from roost.engines.build import Pruned
+from roost.server.wiring import Server
+from roost.web.answers import Asgi, Scope
+from roost.web.auth import hash_secret
+from roost.wire import ids
+
+_SUPPORTED = range(10, 14)
+
+
+class _Builds:
+    """See `api.parts.Builds`."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def log_path(self, key: str) -> Path:
+        return self._server.paths.builds / f"{key}.log"
+
+    async def prune(self, all: bool) -> Pruned:  # noqa: A002 - the API's own word
+        return await self._server.builds.prune(all, await self._server.store.environments.in_use())
+
+
+def build(server: Server, restart: Callable[[], Awaitable[None]]) -> Asgi:
+    """The control plane's ASGI app over this server's parts."""
+    return build_api(
+        ApiParts(
+            store=server.store,
+            clock=server.clock,
+            hints=server.hints,
+            keys=server.keys,
+            reload_keys=server.reload_keys,
+            hash_secret=lambda secret: hash_secret(server.pepper, secret),
+            directory=server.directory,
+            board=server.board,
+            logs=server.logs,
+            blobs=server.blobs,
+            builds=_Builds(server),
+            kill_runner=server.backend.kill,
+            assemble=server.assemble,
+            recipe_of=server.recipe_of,
+            has_runtime=server.has_runtime,
+            restart=restart,
+            base_url=lambda scope: _base_url(scope, server),
+            closing=server.closing,
+            about=About(
+                version=importlib.metadata.version("roost"),
+                instance=ids.runner_id(),
+                started_ms=server.clock.now_ms(),
+                state=server.paths.state,
+                node=server.node,
+                machine_types=server.machine_types,
+                pythons=_pythons(),
+                defaults=server.defaults,
+                overcommit=server.overcommit,
+            ),
+        )
+    )
+
+
+def _base_url(scope: Scope, server: Server) -> str:
+    """The address that the caller dialled, unless the operator says which one callers use."""
+    if server.settings.public_url:
+        return server.settings.public_url.rstrip("/")
+    for name, value in scope["headers"]:
+        if name == b"host":
+            return f"{scope['scheme']}://{value.decode('latin-1')}"
+    return server.addresses.public
+
+
+def _pythons() -> tuple[str, ...]:
+    """The interpreters that this machine has, our own included."""
+    path = search_path(os.environ.get("PATH", os.defpath), Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv"))
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return tuple(
+        version for minor in _SUPPORTED if (version := f"3.{minor}") == own or shutil.which(f"python{version}", path=path) is not None
+    )
