@@ -65,12 +65,11 @@ class DeployCalls:
         with self._watched.watching(revision.id):
             await lines.say({"event": "accepted", "application": application, "revision_id": revision.id})
             match await self._watch.follow(revision, sources, lines):
-                case Deployed(deployed):
+                case Deployed(deployed, ms):
                     alias = await self._store.apps.get(deployed.owner, deployed.name)
                     auth = alias.auth if alias is not None else ""
-                    url, now_ms = self._parts.base_url(request.scope), self._parts.clock.now_ms()
                     await lines.say(
-                        ready_json(deployed, auth, url, now_ms),
+                        ready_json(deployed, auth, self._parts.base_url(request.scope), ms),
                         {"event": "done", "application": application, "revision_id": deployed.id, "status": "deployed"},
                     )
                 case Failed(error):

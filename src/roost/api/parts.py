@@ -55,7 +55,8 @@ class About:
     machine_types: Mapping[str, MachineType]
     pythons: tuple[str, ...]
     """Versions of Python that environments can be built for without a download, "3.11"."""
-    defaults: Scale = Scale()
+    defaults: Scale
+    """Of apps that do not say."""
     overcommit: Overcommit = USUAL
     poll_s: float = 0.1
     """How often an open stream looks for what is new when nobody hints."""

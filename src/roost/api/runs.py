@@ -96,8 +96,8 @@ class RunCalls:
         with self._watched.watching(revision.id):
             await lines.say({"event": "accepted", "application": application, "revision_id": revision.id})
             match await self._watch.follow(revision, sources, lines):
-                case Deployed(deployed):
-                    await self._serve(request, deployed, sources, lines)
+                case Deployed(deployed, ms):
+                    await self._serve(request, deployed, ms, sources, lines)
                 case Failed(error):
                     await lines.say({"event": "error", **error.body()})
                 case CallerGone():
@@ -107,11 +107,11 @@ class RunCalls:
                 case ServerCloses():
                     await lines.say({"event": "restarting"})
 
-    async def _serve(self, request: Request, revision: Revision, sources: Sources, lines: Lines) -> None:
+    async def _serve(self, request: Request, revision: Revision, ms: int | None, sources: Sources, lines: Lines) -> None:
         """The run is there: keep it alive and say what it prints, until it is ended, taken over or left."""
         alias = await self._store.apps.get(revision.owner, revision.name)
         if alias is not None and alias.revision_id == revision.id:
-            await lines.say(ready_json(revision, alias.auth, self._parts.base_url(request.scope), self._clock.now_ms()))
+            await lines.say(ready_json(revision, alias.auth, self._parts.base_url(request.scope), ms))
         renew_ms = 0
         with self._parts.hints.listen("apps", "runners", f"revision:{revision.id}") as nudge:
             while True:

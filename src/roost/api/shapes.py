@@ -137,8 +137,8 @@ def app_url(base_url: str, application: str) -> str:
     return f"{base_url}/{application}"
 
 
-def ready_json(revision: Revision, auth: str, base_url: str, now_ms: int) -> Json:
-    """The event that says where an app answers."""
+def ready_json(revision: Revision, auth: str, base_url: str, ms: int | None) -> Json:
+    """The event that says where an app answers; `ms` is how long it took."""
     application = f"{revision.owner}/{revision.name}"
     url = app_url(base_url, application)
     return {
@@ -149,5 +149,4 @@ def ready_json(revision: Revision, auth: str, base_url: str, now_ms: int) -> Jso
         "url": url,
         "queue_url": app_url(f"{base_url}/_queue", application),
         "endpoints": [{"path": e.path, "url": url if e.path == "/" else url + e.path} for e in revision.spec.endpoints],
-        "ms": now_ms - revision.created_ms,
-    }
+    } | ({"ms": ms} if ms is not None else {})

@@ -27,7 +27,10 @@ LAST_WORDS_MS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
+    """`ms`: how long it took; None if its author was not here from the beginning."""
+
     revision: Revision
+    ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Sources:
 
     build: BuildLog
     output: Output
+    is_new: bool
 
 
 class Watch:
@@ -93,7 +97,7 @@ class Watch:
         else:
             build = BuildLog(path, self._clock, BEGINNING, unless_ns=_written_ns(path))
         find = of_revision(self._store.runners, revision.id, revision.created_ms)
-        return Sources(build, Output(self._parts.logs, find, start or BEGINNING))
+        return Sources(build, Output(self._parts.logs, find, start or BEGINNING), is_new=start is None)
 
     async def follow(self, revision: Revision, sources: Sources, lines: Lines) -> Ending:
         """Say what happens to this revision until it ends. The last lines are said before the ending is answered."""
@@ -118,7 +122,7 @@ class Watch:
                 progress = step.progress
                 await lines.say_all(step.events)
                 if now.state is RevisionState.DEPLOYED:
-                    return Deployed(now)
+                    return Deployed(now, self._clock.now_ms() - now.created_ms if sources.is_new else None)
                 if lines.gone:
                     return CallerGone()
                 if self._parts.closing.is_set():

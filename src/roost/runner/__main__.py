@@ -23,7 +23,11 @@ def main() -> None:
     if os.path.isdir(folder):
         os.chdir(folder)
         sys.path.append(folder)
-    code = Host(ticket, output, os.path.basename(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))).run()
+    try:
+        code = Host(ticket, output, os.path.basename(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))).run()
+    except SystemExit as stopped:
+        # SIGTERM before the runner served: raised in the middle of an import or of setup().
+        code = stopped.code if isinstance(stopped.code, int) else 0
     sys.stdout.flush()
     # Threads of the author that never end must not keep a stopped runner alive.
     os._exit(code)

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -42,6 +43,7 @@ class Host:
         self._control = Control(ticket, os.getpid(), runtime, self._order)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._app: Any = None
+        self._handle_exit: Callable[[], None] | None = None
         self._asgi: AsgiApp | None = None
         self._connections: set[CallConnection] = set()
         self._stopping: asyncio.Event | None = None
@@ -70,9 +72,12 @@ class Host:
         # Imported here and not at the top: everything that the author's environment may lack must fail inside this report.
         from roost.runner.unpickle import load_class
         from roost.sdk.app import create
+        from roost.sdk.lifecycle import run_handle_exit
 
         self._control.report({"op": "state", "state": "SETUP"})
-        self._app = create(load_class(Path(self._ticket.bundle) / "app.pkl"))
+        app = create(load_class(Path(self._ticket.bundle) / "app.pkl"))
+        self._handle_exit = lambda: run_handle_exit(app)
+        self._app = app
 
     async def _serve(self) -> int:
         from roost.sdk.asgi import build_asgi
@@ -200,11 +205,9 @@ class Host:
         if self._exit_asked:
             return
         self._exit_asked = True
-        if self._app is not None:
-            from roost.sdk.lifecycle import run_handle_exit
-
+        if self._handle_exit is not None:
             try:
-                run_handle_exit(self._app)
+                self._handle_exit()
             except BaseException:
                 self._output.say("handle_exit() raised:\n" + traceback.format_exc().rstrip())
         if self._serving:
