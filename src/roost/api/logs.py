@@ -15,8 +15,6 @@ from roost.kit.hints import wait
 
 USUAL_LINES: Final = 1_000
 FOLLOW_SINCE_MS: Final = 60_000
-FOLLOW_POLL_S: Final = 0.25
-"""New lines should be seen within a second; an author who merely reads along needs no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,6 @@ class LogCalls:
         await lines.say_all([log_json(line) for line in await output.past(wish.lines)])
         if not wish.follow:
             return
-        pause_s = max(FOLLOW_POLL_S, self._parts.about.poll_s)
         with self._parts.hints.listen("runners", "logs") as nudge:
             while not lines.gone:
                 nudge.clear()
@@ -55,4 +52,4 @@ class LogCalls:
                     await lines.say({"event": "restarting"})
                     return
                 await lines.beat()
-                await wait(nudge, pause_s)
+                await wait(nudge, self._parts.about.poll_s)

@@ -22,6 +22,7 @@ class Joined(Generic[T]):
         self._listeners: list[Say] = []
         self.abandoned = False
         """Everybody left: the work is being undone, and nobody may join any more."""
+        self._cancelled = False
         self._task = asyncio.get_running_loop().create_task(work(self._say), name=name)
 
     async def join(self, on_line: Say) -> T:
@@ -39,11 +40,11 @@ class Joined(Generic[T]):
             self._listeners.remove(on_line)
             if not self._listeners and not self._task.done():
                 self.abandoned = True
-                self._task.cancel()
+                self._cancel()
 
     async def stop(self) -> None:
         """End the work now and wait until it has cleaned up."""
-        self._task.cancel()
+        self._cancel()
         await self.ended()
 
     async def ended(self) -> None:
@@ -59,6 +60,12 @@ class Joined(Generic[T]):
             callback()
 
         self._task.add_done_callback(done)
+
+    def _cancel(self) -> None:
+        # Once: a second cancellation would break off the clean-up that the first one began.
+        if not self._cancelled:
+            self._cancelled = True
+            self._task.cancel()
 
     def _say(self, line: str) -> None:
         self._lines.append(line)

@@ -53,7 +53,8 @@ def once(stream: Stream) -> Iterator[LogLine]:
     """The lines that a log stream has, until its end."""
     try:
         for value in stream:
-            if value.get("event") != "beat":
+            # Beats, and the word that the server restarts, are not lines.
+            if value.get("event") in (None, "log"):
                 yield log_line(value)
     finally:
         stream.close()

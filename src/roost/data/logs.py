@@ -139,9 +139,9 @@ class Follower:
         self._offset: int | None = None
         self._unfinished = b""
         self._at_ms = 0
-        if isinstance(start, Last) and not path.exists():
-            # What comes later is new, all of it.
-            self._offset = 0
+        if isinstance(start, Last) and (start.lines == 0 or not path.exists()):
+            # What comes from this moment on is new, all of it.
+            self._offset = path.stat().st_size if path.exists() else 0
 
     def poll(self) -> list[LogLine]:
         """What was written since the last poll, a megabyte of it at most. Empty: there is no more now."""
@@ -259,8 +259,6 @@ def _begin(fd: int, start: Start) -> int:
     if not isinstance(start, Last):
         return first
     end = os.fstat(fd).st_size
-    if start.lines == 0:
-        return end
     wanted = start.lines
     if end and os.pread(fd, 1, end - 1) == b"\n":
         # The newline at the very end belongs to the last line that is wanted.

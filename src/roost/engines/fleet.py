@@ -163,7 +163,8 @@ class FleetEngine:
         for runner in living:
             runners[runner.application].append(runner)
         self._forget({runner.id for runner in living})
-        warm = {f"{revision.owner}/{revision.name}": revision for revision in starting}
+        # `recreate` switches without a runner: the next call starts one.
+        warm = {f"{revision.owner}/{revision.name}": revision for revision in starting if revision.plan.strategy != "recreate"}
         pause_ms = int(_POLL_S * 1000)
         for application in aliases.keys() | warm.keys() | runners.keys():
             recheck_ms = await self._bring(application, aliases.get(application), warm.get(application), runners[application])

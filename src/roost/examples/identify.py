@@ -52,7 +52,9 @@ class Identify(roost.App):
 
 def content(text: str) -> bytes:
     """The bytes behind a data URI or plain base64."""
+    head, _, body = text.partition(",")
+    is_uri = head.startswith("data:") and head.endswith(";base64")
     try:
-        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+        return base64.b64decode(body if is_uri else text, validate=True)
     except ValueError as error:
         raise roost.FieldException("file", "must be a data URI in base64 or plain base64; addresses are not fetched") from error

@@ -56,8 +56,10 @@ def picture(text: str) -> Any:
     """The PIL image in a data URI or plain base64, upright and in plain colours."""
     from PIL import Image, ImageOps
 
+    head, _, body = text.partition(",")
+    is_uri = head.startswith("data:") and head.endswith(";base64")
     try:
-        content = base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+        content = base64.b64decode(body if is_uri else text, validate=True)
     except ValueError as error:
         raise roost.FieldException("image", "must be a data URI in base64 or plain base64; addresses are not fetched") from error
     try:

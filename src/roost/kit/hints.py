@@ -35,8 +35,12 @@ class Hints:
 
 async def wait(event: asyncio.Event, seconds: float) -> bool:
     """Wait for a hint at most so long. False: the time passed."""
+    if event.is_set():
+        return True
+    # Not wait_for: before Python 3.12 it swallows a cancellation that comes in the same turn as the hint, and a stopped loop runs on.
+    hinted = asyncio.ensure_future(event.wait())
     try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except (asyncio.TimeoutError, TimeoutError):
-        return False
-    return True
+        await asyncio.wait([hinted], timeout=seconds)
+    finally:
+        hinted.cancel()
+    return event.is_set()

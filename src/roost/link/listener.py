@@ -10,7 +10,7 @@ import json
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from roost.link.connection import CallConnection
 from roost.link.directory import Directory
@@ -71,11 +71,15 @@ class Listener:
         """Accept on an already listening socket (a duplicate of it is used, so that it can go on after `stop_accepting`)."""
         loop = asyncio.get_running_loop()
         server = await (
-            loop.create_unix_server(lambda: _Handshake(self), sock=sock.dup())
+            loop.create_unix_server(self.newcomer, sock=sock.dup())
             if sock.family == socket.AF_UNIX
-            else loop.create_server(lambda: _Handshake(self), sock=sock.dup())
+            else loop.create_server(self.newcomer, sock=sock.dup())
         )
         self._servers.append(server)
+
+    def newcomer(self) -> asyncio.Protocol:
+        """The protocol of a new connection, whatever transport it comes on."""
+        return _Handshake(self)
 
     def stop_accepting(self) -> None:
         """Leave newcomers to the next server; connections that are there stay."""
@@ -169,10 +173,10 @@ class _Handshake(asyncio.Protocol):
         self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A cast: uvloop's transports are none of asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
         # A process that connects and says nothing must not hold a descriptor for ever.
-        self._timer = asyncio.get_running_loop().call_later(_HELLO_WAIT_S, transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(_HELLO_WAIT_S, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None

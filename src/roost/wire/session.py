@@ -274,6 +274,11 @@ class RunnerSession(_Session):
             self.going_away = True
             self._out.append(frames.frame(frames.GOAWAY, 0))
 
+    def takes_slot(self, stream: int) -> bool:
+        """Whether this call counts against the slots; a cancel call does not."""
+        entry = self._streams.get(stream)
+        return entry is not None and entry.takes_slot
+
     def respond(self, stream: int, head: ResponseHead) -> None:
         if stream in self._streams:
             self._out.append(frames.frame(frames.RESPONSE, stream, head.encode()))

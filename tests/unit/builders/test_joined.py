@@ -59,3 +59,28 @@ async def test_stopping_is_told_apart_from_the_asker_s_own_cancellation() -> Non
     await job.stop()
     with pytest.raises(Stopped):
         await asker
+
+
+async def test_stopping_work_that_was_abandoned_does_not_break_off_its_clean_up() -> None:
+    cleaning, go_on = asyncio.Event(), asyncio.Event()
+    cleaned = False
+
+    async def work(say: Say) -> None:
+        nonlocal cleaned
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await go_on.wait()
+            cleaned = True
+
+    job = Joined(work, "test")
+    asker = asyncio.create_task(job.join(lambda _: None))
+    await asyncio.sleep(0)
+    asker.cancel()
+    await cleaning.wait()
+    stopping = asyncio.create_task(job.stop())
+    await asyncio.sleep(0)
+    go_on.set()
+    await stopping
+    assert cleaned

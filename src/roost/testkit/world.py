@@ -1,0 +1,235 @@
+"""A whole server in a test: the real engines, gateway, link and store, on virtual time, with runners that only pretend.
+
+    async def test_a_call_wakes_a_runner(world: World) -> None:
+        await world.app()
+        assert (await world.call("/me/app")).status == 200
+
+Runs on a `VirtualLoop`: `await world.advance(3600)` takes milliseconds, and what a test awaits has happened by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from roost.backends.base import Backend
+from roost.core.model import Alias, DeployPlan, Event, Revision, RevisionState, Runner
+from roost.core.placement import Node
+from roost.kit.process import LocalSpawner
+from roost.server.paths import Paths
+from roost.server.settings import Settings
+from roost.server.wiring import Addresses, Server
+from roost.testkit.backend import FakeBackend
+from roost.testkit.calling import Calling
+from roost.testkit.disk import Disk
+from roost.testkit.loop import VirtualLoop
+from roost.testkit.runner import FakeRunner
+from roost.testkit.script import Script
+from roost.web.answers import Receive, Scope, Send
+from roost.wire import ids
+from roost.wire.spec import AppSpec
+
+OWNER = "me"
+ROOMY = Node(cpus=64, memory_mb=256 * 1024)
+_UNDER_WAY = (RevisionState.BUILDING, RevisionState.STARTING)
+
+
+class World:
+    """Made by `World.open`. `server` is the one that lives now; `backend` and the store's content outlive it."""
+
+    def __init__(self, home: Path, disk: Disk, settings: Settings, node: Node) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop), "a World needs a VirtualLoop: see tests/sim/conftest.py"
+        self.clock = loop.clock
+        self.backend = FakeBackend(self.clock.now_ms)
+        self.server: Server
+        self._paths = Paths(home)
+        self._disk = disk
+        self._settings = settings
+        self._node = node
+        self._calls: list[Calling] = []
+
+    @classmethod
+    async def open(cls, home: Path, settings: Settings | None = None, node: Node = ROOMY) -> World:
+        """`home` is a folder for what a server expects on the disk; several worlds may share it one after another."""
+        world = cls(home, await Disk.open(), settings or Settings(), node)
+        world._paths.make()
+        await world.start_server()
+        return world
+
+    async def close(self) -> None:
+        await self.crash()
+        for runner in self.backend.running():
+            runner.kill()
+        await self.settle()
+        await self._disk.close()
+
+    # the server's life
+
+    async def start_server(self) -> None:
+        """A new server on what the one before it left."""
+        backend: Backend = self.backend
+        self.server = Server(
+            store=await self._disk.store(self.clock),
+            clock=self.clock,
+            spawner=LocalSpawner(),
+            backend=backend,
+            paths=self._paths,
+            settings=self._settings,
+            addresses=Addresses("http://roost.test", "memory"),
+            pepper=b"pepper" * 6,
+            owner=OWNER,
+            node=self._node,
+        )
+        await self.server.start(_no_api, [], [])
+        self.backend.door = self.server.listener.newcomer
+
+    async def crash(self) -> None:
+        """kill -9 of the server: it writes nothing more, its connections break, the runners live on."""
+        self.backend.crash_of_server()
+        await self.server.store.close()
+        for calling in self._calls:
+            calling.lose_server()
+        await self.server.stop_engines()
+        await self.server.close()
+        await self.settle()
+
+    # apps
+
+    async def app(self, *scripts: Script, name: str = "app", auth: str = "public", **spec: Any) -> Revision:
+        """An app that sleeps: deployed, and nothing started yet. Its runners play the scripts, one after another."""
+        return await self.deploy(*scripts, name=name, plan=DeployPlan("recreate", auth), **spec)
+
+    async def deploy(self, *scripts: Script, name: str = "app", plan: DeployPlan | None = None, **spec: Any) -> Revision:
+        """Deploy as authors do, and wait for the end: DEPLOYED or FAILED with a reason."""
+        revision = await self.begin_deploy(*scripts, name=name, plan=plan, **spec)
+        return await self.deployed(revision)
+
+    async def begin_deploy(self, *scripts: Script, name: str = "app", plan: DeployPlan | None = None, **spec: Any) -> Revision:
+        """Hand in a deploy. Its environment is there already: builds have tests of their own."""
+        declared = AppSpec(name=name, class_name="App", python_version="3.11", **({"keep_alive_ms": 60_000} | spec))
+        recipe, key = self.server.recipe_of(declared)
+        now_ms = self.clock.now_ms()
+        (self._paths.envs / key).mkdir(exist_ok=True)
+        environments = self.server.store.environments
+        await environments.put_pending(key, recipe, now_ms)
+        if await environments.claim_build(key, now_ms):
+            await environments.finish(key, True, "", (), 0, 0, now_ms)
+        revision = Revision(
+            id=ids.revision_id(),
+            owner=OWNER,
+            name=name,
+            environment="main",
+            state=RevisionState.BUILDING,
+            reason="",
+            spec=declared,
+            bundle="0" * 64,
+            working_dir="",
+            runtime="0",
+            env_key=key,
+            openapi={},
+            message="",
+            annotations=(),
+            created_by=OWNER,
+            created_ms=now_ms,
+            plan=plan or DeployPlan(auth="public"),
+        )
+        self.backend.plays(revision.id, *scripts)
+        await self.server.store.revisions.create(revision)
+        self.server.hints.give("build")
+        return revision
+
+    async def deployed(self, revision: Revision) -> Revision:
+        """The revision once it is DEPLOYED or FAILED."""
+        while True:
+            now = await self.server.store.revisions.get(revision.id)
+            assert now is not None
+            if now.state not in _UNDER_WAY:
+                await self.settle()
+                return now
+            await asyncio.sleep(0.01)
+
+    async def delete(self, name: str = "app") -> None:
+        await self.server.store.apps.delete(OWNER, name, self.clock.now_ms(), reason="deleted in a test", actor=OWNER)
+        for topic in ("apps", "fleet"):
+            self.server.hints.give(topic)
+
+    async def alias(self, name: str = "app") -> Alias | None:
+        return await self.server.store.apps.get(OWNER, name)
+
+    # callers
+
+    def call(
+        self, path: str = f"/{OWNER}/app", *, method: str = "POST", body: bytes = b"{}", headers: dict[str, str] | None = None
+    ) -> Calling:
+        """Send a request now; await the answer, or leave it with `hang_up`."""
+        path, _, query = path.partition("?")
+        fields = {"host": "roost.test", "content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [(name.lower().encode(), value.encode()) for name, value in fields.items()],
+            "client": ("192.0.2.1", 40000),
+            "server": ("roost.test", 80),
+        }
+        self._calls = [calling for calling in self._calls if not calling.done]
+        calling = Calling(self.server.gateway, scope, body, self.clock.now_ms)
+        self._calls.append(calling)
+        return calling
+
+    async def calls(self, count: int, path: str = f"/{OWNER}/app") -> list[Calling]:
+        """So many requests at the same moment."""
+        made = [self.call(path) for _ in range(count)]
+        await self.settle()
+        return made
+
+    # time
+
+    async def advance(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Until nothing more happens by itself: the clock moves on only then."""
+        await asyncio.sleep(0.000_001)
+
+    # what is there
+
+    async def runners(self, name: str = "app") -> Sequence[Runner]:
+        """The living ones as the store has them, oldest first."""
+        return await self.server.store.runners.of_app(OWNER, name)
+
+    async def states(self, name: str = "app") -> list[str]:
+        return [runner.state.value for runner in await self.runners(name)]
+
+    async def ended(self) -> Sequence[Runner]:
+        return await self.server.store.runners.ended_since(0)
+
+    def running(self, revision: Revision | None = None) -> list[FakeRunner]:
+        return self.backend.running(revision.id if revision is not None else None)
+
+    async def events(self, subject: str) -> Sequence[Event]:
+        return await self.server.store.events.list(subject, limit=1000)
+
+    def waiting(self, name: str = "app") -> int:
+        line = self.server.board.peek(f"{OWNER}/{name}")
+        return len(line.waiting) if line is not None else 0
+
+    def in_flight(self) -> int:
+        """Slots that the server believes to be taken, by both of its accounts."""
+        board = sum(line.in_flight for line in self.server.board.lines())
+        directory = sum(entry.in_flight for entry in self.server.directory.all())
+        assert board >= directory, "a slot is taken on a runner for no caller"
+        return board
+
+
+async def _no_api(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError(f"a test's call went to the API: {scope['path']}")

@@ -1,0 +1,29 @@
+"""Every test here runs on virtual time, against a whole server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roost.testkit.loop import VirtualLoop
+from roost.testkit.world import World
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:
+    return {"virtual": VirtualLoop}
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What servers expect on the disk. Shared: every world has a database of its own."""
+    return tmp_path_factory.mktemp("world")
+
+
+@pytest.fixture
+async def world(home: Path) -> AsyncIterator[World]:
+    world = await World.open(home)
+    yield world
+    await world.close()
