@@ -37,6 +37,10 @@ export UV_PROJECT_ENVIRONMENT=.venv
 python_path=$("$python" -c 'import sys; print(sys.executable)')
 index=${UV_DEFAULT_INDEX:-${UV_INDEX_URL:-${PIP_INDEX_URL:-}}}
 
+# The machine's own certificates, which Debian's pip uses too: those in uv know nothing of a company's proxy.
+if [ -z "${UV_SYSTEM_CERTS:-}" ] && [ -e /etc/ssl/certs/ca-certificates.crt ]; then export UV_SYSTEM_CERTS=true; fi
+
+echo "roost: making .venv, once, with the packages of uv.lock (about 400 MB)" >&2
 if [ -z "$index" ]; then
     "$uv" sync --quiet --frozen --all-extras --group dev --python "$python_path"
 else

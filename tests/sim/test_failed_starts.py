@@ -113,7 +113,7 @@ async def test_no_room_is_told_after_a_minute(home, world: World) -> None:
 
 
 async def test_room_that_comes_in_time_is_used(home, world: World) -> None:
-    small = await World.open(home, node=Node(cpus=1, memory_mb=1024))
+    small = await World.open(home, node=Node(cpus=0.25, memory_mb=4 * 1024))
     await small.app(Script(answer=always(Answer(after_ms=20_000))), name="first", machine_types=("L",), keep_alive_ms=1_000)
     await small.app(name="second", machine_types=("L",))
     first = small.call("/me/first")

@@ -69,21 +69,6 @@ async def test_when_the_only_caller_leaves_its_runner_is_left_to_the_rule_of_the
     assert world.running() == []
 
 
-async def test_a_caller_that_leaves_in_the_moment_of_its_turn_gives_the_slot_back(world: World) -> None:
-    await world.app(SECOND, max_concurrency=1)
-    busy = world.call()
-    leaving = world.call("/me/app/leaving")
-    staying = world.call("/me/app/staying")
-    await world.advance(1.5)
-    line = world.server.board.line("me/app")
-    waiter = line.waiting[0]
-    waiter.slot.add_done_callback(lambda _: leaving.hang_up())
-    await busy
-    assert (await staying).status == 200
-    assert [call.path for call in world.backend.received] == ["/", "/staying"]
-    assert world.in_flight() == 0
-
-
 async def test_a_caller_that_leaves_during_its_call_is_told_to_the_app_first_by_cancel_then_by_the_connection(world: World) -> None:
     await world.app(Script(answer=lambda call: Answer() if call.path.endswith("/cancel") else Answer(after_ms=60_000, minds_caller=True)))
     call = world.call("/me/app/predict")

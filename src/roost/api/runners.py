@@ -9,11 +9,12 @@ from roost.api.parts import ApiParts
 from roost.api.request import Request
 from roost.api.routes import Route
 from roost.api.shapes import runner_json, state_of
+from roost.core.lifecycle import RUNNER, RunnerEvent, sources
 from roost.core.model import Runner, RunnerState
 from roost.wire.errors import RoostError
 
-STOPPABLE = (RunnerState.PENDING, RunnerState.SETUP, RunnerState.IDLE, RunnerState.RUNNING)
-KILLABLE = (*STOPPABLE, RunnerState.DRAINING, RunnerState.TERMINATING)
+STOPPABLE = sources(RUNNER, RunnerEvent.DRAIN)
+KILLABLE = sources(RUNNER, RunnerEvent.KILL)
 
 
 class RunnerCalls:

@@ -22,6 +22,8 @@ class Launch:
     place: Place
     slots: int
     """Calls that it takes at once."""
+    grace_ms: int
+    """Between SIGTERM and SIGKILL when the whole server stops."""
     env: dict[str, str]
     """What the app's code may read in `os.environ`, secrets included; reaches the process only through its ticket."""
 

@@ -95,10 +95,11 @@ class ProcessBackend:
         return Spawn(
             name=launch.runner_id,
             kind="runner",
-            argv=(str(env / "bin" / "python"), str(runtime / "start.py")),
+            argv=(str(env / "bin" / "python"), str(runtime / "roost-start.py")),
             env=environ,
             cwd=str(bundle),
             stdin=ticket.to_json(),
             output=str(self._places.runner_logs / f"{launch.runner_id}.log"),
+            grace_ms=launch.grace_ms,
             memory_bytes=launch.place.type.memory_mb * 1024 * 1024,
         )

@@ -1,8 +1,8 @@
 """The runtime folder: our own code for runners, one folder a version, so that a server upgrade never changes an old revision.
 
-    runtimes/<version>-<8 hex of content>/roost/...  cloudpickle/...  roost-<version>.dist-info/  start.py
+    runtimes/<version>-<8 hex of content>/roost/...  cloudpickle/...  roost-<version>.dist-info/  roost-start.py
 
-The folder is what `sys.path` of a runner begins with; `<environment>/bin/python <folder>/start.py` is how a runner is started.
+The folder is what `sys.path` of a runner begins with; `<environment>/bin/python <folder>/roost-start.py` is how a runner is started.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PACKAGES: Final = ("wire", "sdk", "toolkit", "client", "runner")
 _MAKING: Final = ".making-"
 
 _START: Final = '''\
-"""Starts a runner: `python start.py` with a launch ticket on stdin."""
+"""Starts a runner: `python roost-start.py` with a launch ticket on stdin."""
 
 if __name__ == "__main__":
     import os
@@ -91,7 +91,7 @@ def _files(version: str) -> Iterator[tuple[str, bytes]]:
     yield from _below(_package("cloudpickle"), "cloudpickle")
     # So that importlib.metadata answers in a runner what it answers on the author's machine.
     yield f"roost-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: roost\nVersion: {version}\n".encode()
-    yield "start.py", _START.encode()
+    yield "roost-start.py", _START.encode()
 
 
 def _package(name: str) -> Path:

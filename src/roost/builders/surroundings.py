@@ -38,6 +38,8 @@ _PASSED_ON: Final = frozenset(
 _NEVER: Final = frozenset(
     {"UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_BREAK_SYSTEM_PACKAGES", "UV_TARGET", "UV_PREFIX", "UV_PROJECT", "UV_WORKING_DIR"}
 )
+# The machine's own list of authorities: Debian's and Fedora's place for it.
+_SYSTEM_CERTS: Final = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pki/tls/certs/ca-bundle.crt"))
 # What pip's variables are called in uv, for operators who have set only those.
 _FROM_PIP: Final = (
     ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", ("UV_DEFAULT_INDEX", "UV_INDEX_URL")),
@@ -45,7 +47,9 @@ _FROM_PIP: Final = (
 )
 
 
-def uv_environ(environ: Mapping[str, str], settings: BuildSettings, cache: Path, home: Path) -> dict[str, str]:
+def uv_environ(
+    environ: Mapping[str, str], settings: BuildSettings, cache: Path, home: Path, certs: tuple[Path, ...] = _SYSTEM_CERTS
+) -> dict[str, str]:
     """The whole environment for `uv`. `cache` and `home` are used unless the server's environment names its own.
 
     A setting wins over a variable for the index and for downloads of interpreters; extra indexes and links add up.
@@ -59,6 +63,9 @@ def uv_environ(environ: Mapping[str, str], settings: BuildSettings, cache: Path,
     env["UV_PYTHON_DOWNLOADS"] = settings.python_downloads
     env["NO_COLOR"] = "1"
     env["UV_NO_PROGRESS"] = "1"
+    if any(file.is_file() for file in certs):
+        # Those inside uv know nothing of a company's proxy, which the rest of this machine trusts.
+        env.setdefault("UV_SYSTEM_CERTS", "true")
     for theirs, ours, already in _FROM_PIP:
         if environ.get(theirs) and not any(name in env for name in already):
             env[ours] = environ[theirs]

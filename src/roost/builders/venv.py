@@ -134,7 +134,7 @@ class VenvBuilder:
             except asyncio.TimeoutError:
                 raise BuildError(
                     f"the environment was not ready after {limit_s:.0f} seconds",
-                    "Ask for fewer packages or ones with ready-made wheels; the limit is build_time_limit in the server's server.toml.",
+                    "Ask for fewer packages or ones with ready-made wheels; the limit is build_time_limit_s in the server's server.toml.",
                 ) from None
             except OSError as error:
                 raise BuildError(f"the environment could not be built: {error}", "The server's disk may be full or read-only.") from error

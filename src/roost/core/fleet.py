@@ -149,6 +149,9 @@ def plan(wanted: Wanted, runners: Sequence[RunnerSeen], backoff: Backoff, now_ms
         action = _ending(runner, now_ms, limits) or _leaving(runner, wanted)
         if action is not None:
             actions.append(action)
+            if isinstance(action, Kill) and action.failed_start:
+                # Its place is taken until its end is reported: only then is the pause known that this failure costs.
+                staying.append(runner)
         else:
             deadlines += _deadlines(runner, limits)
             if runner.state in STARTING or runner.state in READY:

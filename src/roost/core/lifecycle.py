@@ -83,10 +83,10 @@ def _runner_rows() -> dict[tuple[RunnerState, RunnerEvent], RunnerState]:
         (state.SETUP, event.READY): state.IDLE,
         (state.IDLE, event.CALLED): state.RUNNING,
         (state.RUNNING, event.RESTED): state.IDLE,
-        # Also from IDLE: another gateway may have reserved a slot that this one has not heard of.
-        (state.IDLE, event.DRAIN): state.DRAINING,
-        (state.RUNNING, event.DRAIN): state.DRAINING,
     }
+    # Also from IDLE: another gateway may have reserved a slot that this one has not heard of. Before READY by an operator's word.
+    for serving in (state.PENDING, state.SETUP, state.IDLE, state.RUNNING):
+        rows[serving, event.DRAIN] = state.DRAINING
     for alive in (state.PENDING, state.SETUP, state.IDLE, state.RUNNING, state.DRAINING):
         rows[alive, event.STOP] = state.TERMINATING
     for alive in (state.PENDING, state.SETUP, state.IDLE, state.RUNNING, state.DRAINING, state.TERMINATING):
@@ -160,42 +160,6 @@ ENV: Final = Table(
 )
 
 
-# --- link connection ---------------------------------------------------------------------------------------------------
-
-
-class LinkState(str, Enum):
-    """One connection between a runner and a gateway."""
-
-    GREETING = "GREETING"
-    OPEN = "OPEN"
-    LEAVING = "LEAVING"
-    CLOSED = "CLOSED"
-
-
-class LinkEvent(str, Enum):
-    WELCOMED = "welcomed"
-    REFUSED = "refused"
-    GOAWAY = "goaway"
-    CLOSED = "connection closed"
-
-
-LINK: Final = Table(
-    "link connection",
-    LinkState.GREETING,
-    {
-        (LinkState.GREETING, LinkEvent.WELCOMED): LinkState.OPEN,
-        (LinkState.GREETING, LinkEvent.REFUSED): LinkState.CLOSED,
-        (LinkState.GREETING, LinkEvent.CLOSED): LinkState.CLOSED,
-        (LinkState.OPEN, LinkEvent.GOAWAY): LinkState.LEAVING,
-        (LinkState.OPEN, LinkEvent.CLOSED): LinkState.CLOSED,
-        # Both ends may say goaway at the same moment.
-        (LinkState.LEAVING, LinkEvent.GOAWAY): LinkState.LEAVING,
-        (LinkState.LEAVING, LinkEvent.CLOSED): LinkState.CLOSED,
-    },
-    "The runner dials and greets with its token; a wrong one, or no common version, is refused. After goaway no new call begins; those under way finish.",
-)
-
-
 # --- the page ----------------------------------------------------------------------------------------------------------
 
 
@@ -224,4 +188,4 @@ def document() -> str:
         "An event that a state has no arrow for raises `IllegalEvent`. Each change is one guarded statement in the store: when the row is\n"
         "no longer in a state that the event may happen in, nothing is written, because somebody else decided first.\n"
     )
-    return "\n".join([head, _section(RUNNER), _section(REVISION), _section(ENV), _section(LINK)])
+    return "\n".join([head, _section(RUNNER), _section(REVISION), _section(ENV)])

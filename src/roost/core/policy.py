@@ -8,6 +8,7 @@ from typing import Final
 from roost.core.model import Scale
 from roost.wire.spec import AppSpec
 
+
 def scale_of(spec: AppSpec, defaults: Scale, kept: Scale | None) -> Scale:
     """An alias's settings after a deploy. What is tunable at runtime keeps its value (`kept`), the rest follows the code (spec: scaling-routing.md §3)."""
     own = replace(

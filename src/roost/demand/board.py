@@ -19,6 +19,8 @@ class Waiter:
     slot: asyncio.Future[Any]
     hint: str = ""
     deadline: Deadline = Deadline(None)
+    place: int = 0
+    """Callers are served in the order of their places."""
 
 
 @dataclass(slots=True)
@@ -32,6 +34,13 @@ class Line:
     """Where routing's round stands."""
     outlook: Outlook = field(default_factory=Outlook)
     """What the fleet last said about this app's runners."""
+
+    def ahead_of(self, place: int) -> int:
+        """How many callers wait before this place: where in `waiting` it belongs."""
+        ahead = len(self.waiting)
+        while ahead and self.waiting[ahead - 1].place > place:
+            ahead -= 1
+        return ahead
 
     def since(self) -> tuple[int, ...]:
         """When each waiting caller arrived."""

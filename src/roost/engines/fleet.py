@@ -16,6 +16,7 @@ from typing import Any
 from roost.backends.base import Backend, Launch
 from roost.core import fate, fleet, placement, scaling
 from roost.core.admission import Outlook
+from roost.core.lifecycle import RUNNER, RunnerEvent, sources
 from roost.core.model import Alias, Key, Process, Revision, RevisionState, Runner, RunnerSeen, RunnerState, Scale
 from roost.core.policy import scale_of
 from roost.demand.board import Board
@@ -30,8 +31,6 @@ from roost.wire import ids
 
 _POLL_S = 2.0
 _PING_WAIT_S = 5.0
-_LIVING = (RunnerState.PENDING, RunnerState.SETUP, RunnerState.IDLE, RunnerState.RUNNING)
-_STARTING = (RunnerState.PENDING, RunnerState.SETUP)
 _LEAVING = (RunnerState.DRAINING, RunnerState.TERMINATING)
 
 
@@ -140,6 +139,10 @@ class FleetEngine:
                 self._spawn_task(self._probe(runner_id, reason))
             case fate.Keep():
                 pass
+
+    def no_room(self, application: str) -> str:
+        """Why a runner of this app could not be placed at the last try; "" if it could."""
+        return self._no_room.get(application, (0, ""))[1]
 
     def on_timeout(self, runner_id: str) -> None:
         """The gateway: a call of this runner overran request_timeout."""
@@ -252,7 +255,7 @@ class FleetEngine:
 
     def _tell_board(self, application: str, alias: Alias | None, seen: tuple[RunnerSeen, ...], backoff: fleet.Backoff) -> None:
         if alias is None or self._board.peek(application) is None:
-            return
+            return  # nobody waits
         no_room = self._no_room.get(application)
         self._board.tell(
             application,
@@ -284,7 +287,7 @@ class FleetEngine:
             case fleet.Start(revision_id, count, reason):
                 await asyncio.gather(*(self._start(revision_id, reason, application, scale) for _ in range(count)))
             case fleet.Drain(runner_id, reason):
-                if await self._store.runners.move(runner_id, _LIVING, RunnerState.DRAINING, reason, now_ms):
+                if await self._store.runners.move(runner_id, sources(RUNNER, RunnerEvent.DRAIN), RunnerState.DRAINING, reason, now_ms):
                     self._drain(runner_id, self._known[runner_id])
                     self._hints.give("fleet")
             case fleet.Stop(runner_id, reason, _):
@@ -297,7 +300,7 @@ class FleetEngine:
                     await self._backend.kill(runner_id)
                 else:
                     self._directory.drain(runner_id)
-                    await self._store.runners.move(runner_id, (*_LIVING, *_LEAVING), RunnerState.TERMINATING, reason, now_ms)
+                    await self._store.runners.move(runner_id, sources(RUNNER, RunnerEvent.KILL), RunnerState.TERMINATING, reason, now_ms)
                     await self._backend.kill(runner_id)
             case fleet.DeclareLost(runner_id, reason):
                 await self._bury(runner_id, reason)
@@ -310,7 +313,7 @@ class FleetEngine:
     async def _terminate(self, runner_id: str, reason: str) -> None:
         self._directory.drain(runner_id)
         runner = await self._store.runners.move(
-            runner_id, (*_LIVING, RunnerState.DRAINING), RunnerState.TERMINATING, reason, self._clock.now_ms()
+            runner_id, sources(RUNNER, RunnerEvent.STOP), RunnerState.TERMINATING, reason, self._clock.now_ms()
         )
         if runner is not None:
             await self._backend.stop(runner_id, self._grace_ms(await self._revision(runner.revision_id)))
@@ -351,7 +354,9 @@ class FleetEngine:
             self._hints.give("keys")
             env = self._ground.environment_of(revision, runner_id, f"{key_id}:{key_secret}")
             try:
-                pid = await self._backend.start(Launch(runner_id, token, revision, application, place, scale.max_multiplexing, env))
+                pid = await self._backend.start(
+                    Launch(runner_id, token, revision, application, place, scale.max_multiplexing, self._grace_ms(revision), env)
+                )
             except OSError as error:
                 known.failure = f"the process could not be started: {error}"
                 await self._ended(Exited(runner_id, "runner", None, None, None, str(error)))
@@ -403,10 +408,10 @@ class FleetEngine:
 
     async def _advanced(self, runner_id: str, state: str, now_ms: int) -> None:
         if state == "SETUP":
-            await self._store.runners.move(runner_id, (RunnerState.PENDING,), RunnerState.SETUP, "setup() runs", now_ms)
+            await self._store.runners.move(runner_id, sources(RUNNER, RunnerEvent.SETUP_BEGAN), RunnerState.SETUP, "setup() runs", now_ms)
         elif state == "READY":
             runner = await self._store.runners.move(
-                runner_id, _STARTING, RunnerState.IDLE, "ready", now_ms, ready_ms=now_ms, idle_since_ms=now_ms
+                runner_id, sources(RUNNER, RunnerEvent.READY), RunnerState.IDLE, "ready", now_ms, ready_ms=now_ms, idle_since_ms=now_ms
             )
             if runner is not None:
                 self._backoffs.pop(runner.revision_id, None)
@@ -424,13 +429,15 @@ class FleetEngine:
             reason = runner.reason
         else:
             reason = known.failure if known is not None and known.failure else how
-        if runner.state in _STARTING:
+        if runner.state in scaling.STARTING:
             backoff = self._backoffs.get(runner.revision_id, fleet.Backoff())
             self._backoffs[runner.revision_id] = fleet.after_failure(backoff, runner.created_ms, reason, self._clock.now_ms())
         await self._bury(exited.name, reason)
 
     async def _bury(self, runner_id: str, reason: str) -> None:
-        runner = await self._store.runners.move(runner_id, (*_LIVING, *_LEAVING), RunnerState.TERMINATED, reason, self._clock.now_ms())
+        runner = await self._store.runners.move(
+            runner_id, sources(RUNNER, RunnerEvent.ENDED), RunnerState.TERMINATED, reason, self._clock.now_ms()
+        )
         if runner is not None:
             await self._store.keys.delete_for_runner(runner_id)
             log.info("runner.ended", runner=runner_id, app=runner.application, reason=reason.partition("\n")[0])
@@ -458,7 +465,7 @@ class FleetEngine:
         return own if own is not None else self._ground.grace_ms
 
     def _forget(self, living: set[str]) -> None:
-        for runner_id in [id for id in self._known if id not in living and id not in self._starting]:
+        for runner_id in self._known.keys() - living - self._starting:
             del self._known[runner_id]
 
     def _spawn_task(self, work: Any) -> None:

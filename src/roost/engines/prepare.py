@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from roost.core.lifecycle import REVISION, RevisionEvent, advance
 from roost.core.model import Env, Recipe, Revision, RevisionState
 from roost.kit import log
 from roost.kit.clock import Clock
@@ -64,14 +65,15 @@ class PrepareEngine:
             await self._ensure(recipe, key, lambda line: None, force=revision.spec.force)
         except RoostError as error:
             reason = f"{error.detail}\n{error.hint}" if error.hint else error.detail
-            await self._move(revision, RevisionState.FAILED, reason)
+            await self._move(revision, RevisionEvent.FAIL, reason)
         except Exception as error:
             log.exception("prepare.failed", error, revision=revision.id)
-            await self._move(revision, RevisionState.FAILED, f"the environment could not be built: {error}")
+            await self._move(revision, RevisionEvent.FAIL, f"the environment could not be built: {error}")
         else:
-            await self._move(revision, RevisionState.STARTING, "the environment is ready")
+            await self._move(revision, RevisionEvent.BUILT, "the environment is ready")
 
-    async def _move(self, revision: Revision, to: RevisionState, reason: str) -> None:
-        await self._store.revisions.set_state(revision.id, (RevisionState.BUILDING,), to, reason, self._clock.now_ms())
+    async def _move(self, revision: Revision, event: RevisionEvent, reason: str) -> None:
+        to = advance(REVISION, revision.state, event)
+        await self._store.revisions.set_state(revision.id, (revision.state,), to, reason, self._clock.now_ms())
         for topic in ("rollout", "fleet", f"revision:{revision.id}"):
             self._hints.give(topic)

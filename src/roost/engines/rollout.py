@@ -5,9 +5,10 @@ What must be started or drained for it is the fleet's work: it reads the same ro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from roost.core import rollout
+from roost.core.lifecycle import REVISION, RevisionEvent, advance
 from roost.core.model import Alias, Revision, RevisionState, Runner, RunnerSeen, Scale
 from roost.core.policy import scale_of
 from roost.kit import log
@@ -23,7 +24,9 @@ _UNDER_WAY = (RevisionState.BUILDING, RevisionState.STARTING)
 class RolloutEngine:
     """STARTING -> DEPLOYED or FAILED, and the alias with it."""
 
-    def __init__(self, store: Store, clock: Clock, hints: Hints, defaults: Scale) -> None:
+    def __init__(self, store: Store, clock: Clock, hints: Hints, defaults: Scale, no_room: Callable[[str], str]) -> None:
+        """`no_room(application)` says why a runner of it cannot be placed now; "" if it can."""
+        self._no_room = no_room
         self._store = store
         self._clock = clock
         self._hints = hints
@@ -34,7 +37,7 @@ class RolloutEngine:
     async def round(self) -> float:
         starting = await self._store.revisions.in_state(RevisionState.STARTING)
         known = {revision.id for revision in starting}
-        self._begun = {id: at for id, at in self._begun.items() if id in known}
+        self._begun = {revision_id: at for revision_id, at in self._begun.items() if revision_id in known}
         pause_s = _POLL_S
         for revision in starting:
             recheck_ms = await self._step(revision)
@@ -56,6 +59,7 @@ class RolloutEngine:
         seen = rollout.Seen(
             alias.revision_id if alias else None,
             tuple(_seen(runner) for runner in runners),
+            no_room=self._no_room(f"{revision.owner}/{revision.name}"),
             failure=_failure(await self._store.runners.failed_starts(revision.id)),
             superseded_by=newer.id if newer is not None else "",
         )
@@ -65,15 +69,17 @@ class RolloutEngine:
             case rollout.Switch(reason):
                 await self._switch(revision, alias, reason, now_ms)
             case rollout.GiveBack(reason):
-                await self._finish(revision, RevisionState.FAILED, reason, now_ms)
+                await self._finish(revision, RevisionEvent.FAIL, reason, now_ms)
             case rollout.DrainOld() | rollout.Done():
                 # The alias was pointed by a server that did not live to say so.
-                await self._finish(revision, RevisionState.DEPLOYED, "the alias points to it", now_ms)
+                await self._finish(revision, RevisionEvent.SWITCHED, "the alias points to it", now_ms)
         return None
 
     async def _newer(self, revision: Revision) -> Revision | None:
         for other in await self._store.revisions.list(revision.owner, revision.name):
-            if other.created_ms > revision.created_ms and (other.state in _UNDER_WAY or other.state is RevisionState.DEPLOYED):
+            # Of two made in the same millisecond, the id decides: both must not go on.
+            later = (other.created_ms, other.id) > (revision.created_ms, revision.id)
+            if later and (other.state in _UNDER_WAY or other.state is RevisionState.DEPLOYED):
                 return other
         return None
 
@@ -97,12 +103,13 @@ class RolloutEngine:
             actor=revision.created_by,
         )
         self._hints.give("apps")
-        await self._finish(revision, RevisionState.DEPLOYED, reason, now_ms)
+        await self._finish(revision, RevisionEvent.SWITCHED, reason, now_ms)
 
-    async def _finish(self, revision: Revision, to: RevisionState, reason: str, now_ms: int) -> None:
-        if await self._store.revisions.set_state(revision.id, (RevisionState.STARTING,), to, reason, now_ms):
+    async def _finish(self, revision: Revision, event: RevisionEvent, reason: str, now_ms: int) -> None:
+        to = advance(REVISION, revision.state, event)
+        if await self._store.revisions.set_state(revision.id, (revision.state,), to, reason, now_ms):
             log.info(
-                "revision.deployed" if to is RevisionState.DEPLOYED else "revision.failed",
+                f"revision.{to.value.lower()}",
                 app=f"{revision.owner}/{revision.name}",
                 revision=revision.id,
                 reason=reason.partition("\n")[0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 
 from roost.core import admission, routing
@@ -24,16 +25,21 @@ class Slots:
         self._routes = routes
         self._limits = limits
         self._now_ms = now_ms
+        self._places = itertools.count()
         self._rechecks: dict[str, asyncio.TimerHandle] = {}
         self._ended: Exception | None = None
         directory.on_free = self._freed
         routes.on_switch = lambda route: self.pump(route.application)
         board.on_outlook = self.judge
 
-    async def take(self, route: Route, deadline: admission.Deadline, *, since_ms: int, hint: str = "", again: bool = False) -> Entry:
+    def arrive(self) -> int:
+        """The place of a new caller in its line; it keeps it when its call is answered BUSY."""
+        return next(self._places)
+
+    async def take(self, route: Route, deadline: admission.Deadline, *, place: int, since_ms: int, hint: str = "") -> Entry:
         """A reserved slot of a runner of this app. Raises RoostError when it cannot or may no longer be waited for.
 
-        `again`: the call was answered BUSY; it goes to the head of the line. Cancelling the wait gives up the place.
+        Cancelling the wait gives up the place.
         """
         if self._ended is not None:
             raise self._ended
@@ -42,15 +48,12 @@ class Slots:
             entry = self._choose(line, route, hint)
             if entry is not None:
                 return self._reserve(line, entry)
-        waiter = Waiter(since_ms, asyncio.get_running_loop().create_future(), hint)
-        verdict = self._verdict(line, route, waiter, deadline, ahead=0 if again else len(line.waiting))
+        waiter = Waiter(since_ms, asyncio.get_running_loop().create_future(), hint, deadline, place)
+        ahead = line.ahead_of(place)
+        verdict = self._verdict(line, route, waiter, deadline, ahead=ahead)
         if isinstance(verdict, admission.Refuse):
             raise refusal(verdict)
-        if again:
-            line.waiting.appendleft(waiter)
-        else:
-            line.waiting.append(waiter)
-        waiter.deadline = deadline
+        line.waiting.insert(ahead, waiter)
         self._recheck_in(route.application, verdict.recheck_ms)
         self._board.on_demand(route.application)
         try:
@@ -65,17 +68,16 @@ class Slots:
         assert isinstance(entry, Entry)
         return entry
 
-    def give_back(self, application: str, entry: Entry) -> None:
-        """A call's slot is free again."""
+    def give_back(self, application: str, entry: Entry, *, busy: bool = False) -> None:
+        """A call's slot is free again. `busy`: the runner refused the call, since other gateways' calls, or its own drain, hold its slots."""
         line = self._board.line(application)
         line.in_flight -= 1
+        if busy:
+            # Before the slot is offered: the next in line would be refused as well, and those who were would come back in disorder.
+            if not entry.refusing:
+                asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_again, entry)
+            self._directory.refused(entry)
         self._directory.gave_back(entry, self._now_ms())
-
-    def busy(self, entry: Entry) -> None:
-        """This runner refused a call: other gateways' calls, or its own drain, hold its slots."""
-        if not entry.refusing:
-            entry.refusing = True
-            asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_again, entry)
 
     def pump(self, application: str) -> None:
         """Hand free slots to whoever waits, in order."""

@@ -97,10 +97,10 @@ class DirectCalls:
         head = self._head(scope, ask)
         route = ask.target.route
         hint = fields.find(scope["headers"], b"x-fal-runner-hint")
-        again = False
+        place = self._slots.arrive()
         while True:
             try:
-                entry = await self._wait(ask, deadline, since_ms, hint.decode("latin-1") if hint else "", caller, again)
+                entry = await self._wait(ask, deadline, since_ms, hint.decode("latin-1") if hint else "", caller, place)
             except HandedOver:
                 assert self._successor is not None
                 await self._successor.pass_on(scope, send, body)
@@ -110,10 +110,9 @@ class DirectCalls:
             call = _Call(self, ask, head, body, entry, caller)
             if not await call.run(send, scope, route.request_timeout_ms):
                 return
-            again = True
 
     async def _wait(
-        self, ask: Ask, deadline: admission.Deadline, since_ms: int, hint: str, caller: Caller | None, again: bool
+        self, ask: Ask, deadline: admission.Deadline, since_ms: int, hint: str, caller: Caller | None, place: int
     ) -> Entry | None:
         """A reserved runner; None when the caller hung up while it waited."""
         if caller is not None and caller.lost:
@@ -123,7 +122,7 @@ class DirectCalls:
         if caller is not None:
             caller.on_lost = waiting.cancel
         try:
-            return await self._slots.take(ask.target.route, deadline, since_ms=since_ms, hint=hint, again=again)
+            return await self._slots.take(ask.target.route, deadline, place=place, since_ms=since_ms, hint=hint)
         except asyncio.CancelledError:
             if caller is not None and caller.lost:
                 return None
@@ -151,11 +150,8 @@ class DirectCalls:
 
     # for the calls
 
-    def give_back(self, ask: Ask, entry: Entry) -> None:
-        self._slots.give_back(ask.target.route.application, entry)
-
-    def refused(self, entry: Entry) -> None:
-        self._slots.busy(entry)
+    def give_back(self, ask: Ask, entry: Entry, *, busy: bool = False) -> None:
+        self._slots.give_back(ask.target.route.application, entry, busy=busy)
 
     def judged(self, entry: Entry, verdict: fate.Fate) -> None:
         if not isinstance(verdict, fate.Keep):
@@ -199,13 +195,16 @@ class _Call:
         first = self._body.first(WINDOW)
         try:
             exchange = self._entry.connection.open(
-                self._head, first, body_ended=len(first) == self._body.size, released=lambda: self._calls.give_back(self._ask, self._entry)
+                self._head, first, body_ended=len(first) == self._body.size, released=self._released
             )
         except ValueError as error:
             self._calls.give_back(self._ask, self._entry)
             raise RoostError("bad_request", f"the request cannot be passed on: {error}") from None
         self._sent = len(first)
         return exchange
+
+    def _released(self, busy: bool) -> None:
+        self._calls.give_back(self._ask, self._entry, busy=busy)
 
     def _feed(self, exchange: Exchange) -> None:
         """Send what the runner's window takes of a large body."""
@@ -222,7 +221,6 @@ class _Call:
                 await self._pass_on(exchange, event, send)
                 return False
             if kind == frames.BUSY:
-                self._calls.refused(self._entry)
                 return True
             if kind == frames.CREDIT:
                 self._feed(exchange)

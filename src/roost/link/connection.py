@@ -15,12 +15,12 @@ from roost.wire.session import Event, GatewaySession
 class Exchange:
     """One call on a connection, as its caller in the gateway sees it. News arrives in `events`, a caller waits with `next`.
 
-    `released` runs once, when the runner's slot is free again (or the connection is gone).
+    `released` runs once, when the runner's slot is free again (or the connection is gone); it is told whether the runner was busy.
     """
 
     __slots__ = ("_consumed", "_released", "_waiter", "accepted", "answered", "connection", "events", "finished", "stream")
 
-    def __init__(self, connection: CallConnection, stream: int, released: Callable[[], None] | None) -> None:
+    def __init__(self, connection: CallConnection, stream: int, released: Callable[[bool], None] | None) -> None:
         self.connection = connection
         self.stream = stream
         self.events: deque[Event] = deque()
@@ -53,10 +53,10 @@ class Exchange:
                 self._waiter = None
         return self.events.popleft()
 
-    def release(self) -> None:
+    def release(self, *, busy: bool = False) -> None:
         released, self._released = self._released, None
         if released is not None:
-            released()
+            released(busy)
 
     # what a caller may ask of the runner
 
@@ -87,7 +87,7 @@ class CallConnection(asyncio.Protocol):
         self.lost = False
 
     def open(
-        self, head: RequestHead, body: bytes, *, body_ended: bool, bypass: bool = False, released: Callable[[], None] | None = None
+        self, head: RequestHead, body: bytes, *, body_ended: bool, bypass: bool = False, released: Callable[[bool], None] | None = None
     ) -> Exchange:
         """Start a call: reservation, head and the body so far leave together; BUSY as the first event means that nothing of it ran.
 
@@ -161,7 +161,7 @@ class CallConnection(asyncio.Protocol):
                 exchange.finished = True
                 del self._exchanges[stream]
                 exchange.put(event)
-                exchange.release()
+                exchange.release(busy=kind == frames.BUSY)
                 continue
             exchange.put(event)
         if self._session.has_output():

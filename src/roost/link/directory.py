@@ -95,6 +95,11 @@ class Directory:
         entry.in_flight += 1
         entry.served += 1
 
+    def refused(self, entry: Entry) -> None:
+        """It answered BUSY: nothing of the call ran there, and the next would fare no better now."""
+        entry.refusing = True
+        entry.served -= 1
+
     def gave_back(self, entry: Entry, now_ms: int) -> None:
         """A call's slot is free again."""
         entry.in_flight -= 1

@@ -30,7 +30,7 @@ class _Builds:
     def log_path(self, key: str) -> Path:
         return self._server.paths.builds / f"{key}.log"
 
-    async def prune(self, all: bool) -> Pruned:  # noqa: A002 - the API's own word
+    async def prune(self, all: bool) -> Pruned:
         return await self._server.builds.prune(all, await self._server.store.environments.in_use())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ _IDLE_AFTER_HANDOVER_S = 20.0
 def main() -> int:
     """Run one server process; answers its exit code."""
     home = Path(os.environ["ROOST_HOME"])
+    _allow_many_files()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -60,6 +62,14 @@ async def _run(home: Path) -> int:
     return 0
 
 
+def _allow_many_files() -> None:
+    """Each caller that waits holds a descriptor; the usual soft limit of 1,024 would refuse the rest."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _either(first: asyncio.Event, second: asyncio.Event) -> bool:
     """Wait for one of two; whether it was the first."""
     tasks = [asyncio.ensure_future(event.wait()) for event in (first, second)]
@@ -87,11 +97,25 @@ async def _assemble(spawner: SupervisedSpawner, paths: Paths, chosen: Settings) 
         pepper=secret,
         owner=owner,
     )
-    await server.start(build(server, spawner.request_restart), _sockets("ROOST_LISTEN_FDS"), _sockets("ROOST_LINK_FD"))
+    await server.start(build(server, lambda: _restart(spawner)), _sockets("ROOST_LISTEN_FDS"), _sockets("ROOST_LINK_FD"))
     log.info("server.serving", address=public, owner=owner, pid=os.getpid())
     if first is not None:
         _welcome(first, public)
     return server
+
+
+async def _restart(spawner: SupervisedSpawner) -> None:
+    """Ask for a planned restart; back when it has begun. Raises RoostError `conflict` when the supervisor gives it up."""
+    refused: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    spawner.restart_failed = lambda reason: None if refused.done() else refused.set_result(reason)
+    await spawner.request_restart()
+    begun = asyncio.ensure_future(spawner.handover.wait())
+    await asyncio.wait([begun, refused], return_when=asyncio.FIRST_COMPLETED)
+    begun.cancel()
+    if refused.done():
+        raise RoostError(
+            "conflict", f"the restart was given up, this server goes on: {refused.result()}", hint="The log of `roost up` says more."
+        )
 
 
 def _sockets(variable: str) -> list[socket.socket]:
@@ -153,7 +177,7 @@ async def _shut_down(server: Server, grace_s: float) -> None:
     server.refuse_waiting()
     server.http.shut_idle()
     deadline = asyncio.get_running_loop().time() + grace_s
-    while server.http.busy and asyncio.get_running_loop().time() < deadline:
+    while server.http.busy and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  # uvicorn counts its calls and tells nobody
         await asyncio.sleep(0.05)
     await server.stop_engines()
     with contextlib.suppress(Exception):

@@ -51,6 +51,7 @@ class Settings:
     extra_index_urls: tuple[str, ...] = _setting((), "further package indexes")
     find_links: tuple[str, ...] = _setting((), "folders or pages with wheels")
     python_downloads: str = _setting("never", "whether missing Python versions may be downloaded: never, manual or automatic")
+    build_time_limit_s: float = _setting(3600, "a build that takes longer is stopped and has failed")
     cpu_overcommit: float = _setting(16.0, "how often a core may be promised to runners")
     memory_overcommit: float = _setting(4.0, "how often a megabyte may be promised to runners")
     region: str = _setting("local", "what runners read as FAL_REGION")

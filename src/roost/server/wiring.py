@@ -116,7 +116,6 @@ class Server:
         self.builder = VenvBuilder(spawner, paths.envs, paths.builds, _build_settings(settings))
         self.builds = BuildEngine(store.environments, self.builder, clock)
         self.prepare = PrepareEngine(store, clock, self.hints, self.builds.ensure, self.recipe_of)
-        self.rollout = RolloutEngine(store, clock, self.hints, self.defaults)
         self.upkeep = UpkeepEngine(store, clock, self.hints, self.logs, Retention(logs_ms=int(settings.runner_log_days * 86_400_000)))
         self.fleet = FleetEngine(
             store,
@@ -128,6 +127,7 @@ class Server:
             self.board,
             self._ground(),
         )
+        self.rollout = RolloutEngine(store, clock, self.hints, self.defaults, self.fleet.no_room)
         self.backend.subscribe(self.fleet.on_exit)
         self.board.on_demand = lambda application: self.hints.give("fleet")
         self.directory.on_change = lambda runner_id: self.hints.give("fleet")
@@ -171,7 +171,7 @@ class Server:
             await part.stop()
         for loop in (self.rollout.loop, *self._views):
             await loop.stop()
-        await self.builder.stop()
+        await self.builds.stop()
         await self.store.close()
 
     def hand_over_calls(self, successor: Successor) -> None:
@@ -286,4 +286,5 @@ def _build_settings(settings: Settings) -> BuildSettings:
         extra_index_urls=settings.extra_index_urls,
         find_links=settings.find_links,
         python_downloads=settings.python_downloads,
+        time_limit_ms=int(settings.build_time_limit_s * 1000),
     )

@@ -22,9 +22,9 @@ def test_the_folder_holds_what_a_runner_needs_and_nothing_of_the_server(tmp_path
 
 def test_the_same_code_is_the_same_folder_and_is_written_once(tmp_path: Path) -> None:
     folder = runtime.ensure_runtime(tmp_path)
-    before = (folder / "start.py").stat().st_ino
+    before = (folder / "roost-start.py").stat().st_ino
     assert runtime.ensure_runtime(tmp_path) == folder
-    assert (folder / "start.py").stat().st_ino == before
+    assert (folder / "roost-start.py").stat().st_ino == before
     assert [entry.name for entry in tmp_path.iterdir()] == [folder.name]
 
 
@@ -47,7 +47,7 @@ def test_the_start_script_puts_the_folder_first(tmp_path: Path, options: list[st
     # Another runner than ours: it must be found, and it tells where it was looked for.
     (folder / "roost" / "runner" / "__main__.py").write_text("import sys\ndef main(): print(sys.path[0])\n")
     env = {"PYTHONPATH": os.pathsep.join(["/elsewhere", str(folder)])}
-    output = subprocess.run([sys.executable, *options, folder / "start.py"], env=env, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run([sys.executable, *options, folder / "roost-start.py"], env=env, check=True, capture_output=True, text=True).stdout
     assert output.strip() == str(folder)
 
 

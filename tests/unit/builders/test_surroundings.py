@@ -29,6 +29,16 @@ def test_an_empty_environment_gets_a_cache_and_a_home_in_the_state_folder() -> N
     assert environ({"UV_CACHE_DIR": "/big/cache"})["UV_CACHE_DIR"] == "/big/cache"
 
 
+def test_a_machine_s_own_certificates_are_trusted_where_it_has_some(tmp_path: Path) -> None:
+    def certificates(given: dict[str, str]) -> str | None:
+        return uv_environ(given, BuildSettings(), tmp_path, tmp_path, certs=(tmp_path / "ca.crt",)).get("UV_SYSTEM_CERTS")
+
+    assert certificates({}) is None
+    (tmp_path / "ca.crt").touch()
+    assert certificates({}) == "true"
+    assert certificates({"UV_SYSTEM_CERTS": "false"}) == "false"
+
+
 def test_settings_win_over_variables_for_the_index_and_add_to_them_for_the_rest() -> None:
     settings = BuildSettings("https://a/simple", ("https://b/simple",), ("/wheels",), "automatic")
     env = environ(

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from roost.core import lifecycle
-from roost.core.lifecycle import ENV, LINK, REVISION, RUNNER, EnvEvent, IllegalEvent, LinkState, RevisionEvent, RunnerEvent, advance
+from roost.core.lifecycle import ENV, REVISION, RUNNER, EnvEvent, IllegalEvent, RevisionEvent, RunnerEvent, advance
 from roost.core.model import EnvState, RevisionState, RunnerState
 
 ROOT = Path(__file__).parents[3]
-TABLES: list[tuple[Any, type[Enum]]] = [(RUNNER, RunnerState), (REVISION, RevisionState), (ENV, EnvState), (LINK, LinkState)]
+TABLES: list[tuple[Any, type[Enum]]] = [(RUNNER, RunnerState), (REVISION, RevisionState), (ENV, EnvState)]
 
 
 def walk(table: Any, *events: Enum) -> Any:
@@ -67,7 +67,7 @@ def test_an_interrupted_build_is_tried_again_and_a_failed_one_only_when_asked() 
 
 
 def test_sources_are_the_states_that_a_guard_lists() -> None:
-    assert lifecycle.sources(RUNNER, RunnerEvent.DRAIN) == (RunnerState.IDLE, RunnerState.RUNNING)
+    assert lifecycle.sources(RUNNER, RunnerEvent.DRAIN) == (RunnerState.PENDING, RunnerState.SETUP, RunnerState.IDLE, RunnerState.RUNNING)
     assert RunnerState.TERMINATED not in lifecycle.sources(RUNNER, RunnerEvent.ENDED)
 
 
