@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from roost.kit.spawn import Exited
 from roost.testkit.script import FOREVER, Answer, Crash, Handler, Received, Script, always
 from roost.testkit.world import World
 
@@ -165,6 +168,38 @@ async def test_a_runner_that_dies_in_a_call_is_told_to_the_caller_at_once(world:
     reply = await world.call()
     assert (reply.status, reply.error_type) == (503, "runner_disconnected")
     assert reply.ms == pytest.approx(3_000, abs=50)
+
+
+async def test_how_a_runner_ended_is_told_also_when_it_ends_in_the_middle_of_a_round(world: World) -> None:
+    await world.app(Script(answer=always(LONG)))
+    call = world.call()
+    await world.advance(2)
+    (runner,) = world.running()
+    round_under_way = asyncio.ensure_future(world.server.fleet.round())
+    await asyncio.sleep(0)
+    world.server.fleet.on_exit(Exited(runner.id, "runner", runner.pid, None, 11))
+    await round_under_way
+    world.backend.lose(runner.id)
+    reply = await call
+    assert reply.detail == "the runner went away in the middle of the call: the process was killed by signal 11 (SIGSEGV)"
+    assert await reasons(world) == ["the process was killed by signal 11 (SIGSEGV)"]
+
+
+async def test_a_runner_whose_process_is_stopped_gets_no_calls_is_shown_and_replaced(world: World) -> None:
+    await world.app(Script(answer=always(LONG)), Script(), max_multiplexing=2, max_concurrency=1)
+    caught = world.call()
+    await world.advance(2)
+    world.running()[0].freeze()
+    await world.advance(3.1)
+    assert [runner.reason for runner in await world.runners()] == ["its process is stopped (SIGSTOP)"]
+    later = world.call()
+    await world.settle()
+    assert len(world.backend.received) == 1
+    reply = await caught
+    assert (reply.status, reply.error_type) == (503, "runner_disconnected")
+    assert "stopped (SIGSTOP)" in reply.detail
+    assert 10_000 < reply.ms < 16_000
+    assert (await later).status == 200
 
 
 async def test_all_callers_of_a_runner_that_dies_hear_it_and_no_slot_stays_taken(world: World) -> None:

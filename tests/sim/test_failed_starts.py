@@ -27,7 +27,7 @@ async def test_all_who_wait_hear_it_at_the_same_time(world: World) -> None:
 
 async def test_the_pause_grows_by_thirty_seconds_up_to_ten_minutes(world: World) -> None:
     await world.app(BROKEN, min_concurrency=1)
-    await world.advance(3 * 3_600)
+    await world.advance(7_000)
     at = world.backend.started_ms
     pauses = [round((later - earlier - 1_000) / 1_000) for earlier, later in zip(at, at[1:], strict=False)]
     assert pauses[:4] == [30, 60, 90, 120]

@@ -106,8 +106,8 @@ class Roost:
             [*ROOST, *words], env={**self.environ(), **env}, cwd=cwd or self.home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL
         )
 
-    def deploy(self, app: Path, *words: str) -> dict[str, Any]:
-        return json.loads(self.cli("deploy", str(app), "--json", *words, cwd=app.parent if app.is_file() else None).stdout)
+    def deploy(self, app: Path | str, *words: str) -> dict[str, Any]:
+        return json.loads(self.cli("deploy", str(app), "--json", *words, cwd=app.parent if isinstance(app, Path) and app.is_file() else None).stdout)
 
     @property
     def key(self) -> str:

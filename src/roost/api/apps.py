@@ -104,7 +104,7 @@ class AppCalls:
         for runner in await self._store.runners.living():
             if runner.owner == owner:
                 entry = self._parts.directory.get(runner.id)
-                state = state_of(runner, entry.in_flight if entry is not None else 0)
+                state = state_of(runner, entry.busy if entry is not None else 0)
                 found.setdefault(runner.application, Counter())[state.value] += 1
         return found
 

@@ -7,6 +7,7 @@ again is given the revision that is under way.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from roost.api import intake
 from roost.api.answer import Answer, Lines, Streamed
@@ -17,7 +18,7 @@ from roost.api.routes import Route
 from roost.api.shapes import ready_json
 from roost.api.watch import CallerGone, Deployed, Failed, ServerCloses, Sources, Watch, Watched
 from roost.core.model import DeployPlan, Revision, RevisionState
-from roost.data.logs import NOW
+from roost.data.logs import NOW, Since, Start
 from roost.wire.errors import RoostError
 
 UNDER_WAY = (RevisionState.BUILDING, RevisionState.STARTING)
@@ -47,7 +48,7 @@ class DeployCalls:
         )
         wanted = await self._intake.take(Order(request.owner, request.actor, manifest.spec.name, manifest, plan))
         revision = await self._under_way(wanted)
-        sources = await self._watch.sources(revision or wanted, NOW if revision is not None else None)
+        sources = await self._watch.sources(revision or wanted, since_in(body) if revision is not None else None)
         if revision is None:
             revision = wanted
             await self._store.revisions.create(revision, actor=request.actor)
@@ -78,6 +79,12 @@ class DeployCalls:
                     await self._watch.give_up(revision, request.actor)
                 case ServerCloses():
                     await lines.say({"event": "restarting"})
+
+
+def since_in(body: Mapping[str, object]) -> Start:
+    """Where the output goes on for an author who comes back: after the last line they saw, if they say so."""
+    since = body.get("since")
+    return Since(since) if isinstance(since, int) and not isinstance(since, bool) else NOW
 
 
 def refuse_while_closing(parts: ApiParts) -> None:

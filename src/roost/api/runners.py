@@ -89,7 +89,7 @@ class RunnerCalls:
 
     def _in_flight(self, runner: Runner) -> int:
         entry = self._directory.get(runner.id)
-        return entry.in_flight if entry is not None else 0
+        return entry.busy if entry is not None else 0
 
     async def _own(self, request: Request) -> Runner:
         """The runner in the path. Raises `not_found`, also for somebody else's."""

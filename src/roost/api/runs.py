@@ -11,7 +11,7 @@ from typing import Final
 
 from roost.api import intake
 from roost.api.answer import Answer, Empty, Lines, Streamed
-from roost.api.deploy import UNDER_WAY, refuse_while_closing
+from roost.api.deploy import UNDER_WAY, refuse_while_closing, since_in
 from roost.api.intake import Intake, Order
 from roost.api.parts import ApiParts
 from roost.api.request import Request
@@ -19,7 +19,6 @@ from roost.api.routes import Route
 from roost.api.shapes import log_json, ready_json
 from roost.api.watch import CallerGone, Deployed, Failed, ServerCloses, Sources, Watch, Watched
 from roost.core.model import Alias, DeployPlan, Revision
-from roost.data.logs import NOW, Since, Start
 from roost.kit.hints import wait
 from roost.wire.errors import RoostError
 
@@ -57,7 +56,7 @@ class RunCalls:
         name = run_name(manifest.spec.name, session)
         wanted = await self._intake.take(Order(request.owner, request.actor, name, manifest, plan))
         revision = await self._left_alone(wanted)
-        sources = await self._watch.sources(revision or wanted, _since(body) if revision is not None else None)
+        sources = await self._watch.sources(revision or wanted, since_in(body) if revision is not None else None)
         if revision is None:
             revision = wanted
             await self._store.revisions.create(revision, actor=request.actor)
@@ -151,9 +150,3 @@ class RunCalls:
 def run_name(app_name: str, session: str) -> str:
     """The run's name: the same for each run of one session, so that editing and running again keeps the URL."""
     return f"{app_name}-{hashlib.sha256(session.encode()).hexdigest()[:6]}"
-
-
-def _since(body: dict[str, object]) -> Start:
-    """Where the output goes on for an author who comes back: after the last line they saw, if they say so."""
-    since = body.get("since")
-    return Since(since) if isinstance(since, int) and not isinstance(since, bool) else NOW

@@ -65,6 +65,9 @@ class ProcessBackend:
     async def living(self) -> dict[str, int]:
         return {child.name: child.pid for child in await self._spawner.living() if child.kind == "runner"}
 
+    async def stopped(self) -> frozenset[str]:
+        return frozenset(child.name for child in await self._spawner.living() if child.kind == "runner" and child.state == "stopped")
+
     def subscribe(self, on_exit: Callable[[Exited], None]) -> None:
         self._spawner.subscribe("runner", on_exit)
 

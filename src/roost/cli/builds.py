@@ -54,6 +54,7 @@ def _row(item: dict[str, Any]) -> tuple[object, ...]:
 @app.command()
 def log(
     build: Annotated[str, typer.Argument(metavar="KEY", help="The environment's key, or its first characters.")],
+    as_json: JsonFlag = False,
     host: HostFlag = "",
     key: KeyFlag = "",
     profile: ProfileFlag = "",
@@ -61,7 +62,9 @@ def log(
     """Print the output of an environment's last build."""
     with connect(host, key, profile) as api:
         matching = [item["key"] for item in api.builds() if item["key"].startswith(build)]
-        tell(api.build_log(matching[0] if len(matching) == 1 else build).rstrip("\n"))
+        whole = matching[0] if len(matching) == 1 else build
+        text = api.build_log(whole).rstrip("\n")
+    tell_json({"key": whole, "log": text.splitlines()}) if as_json else tell(text)
 
 
 @app.command()

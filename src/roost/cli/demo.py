@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +21,7 @@ from roost.cli.options import HostFlag, JsonFlag, KeyFlag, ProfileFlag, noun, ta
 
 if TYPE_CHECKING:
     from roost.cli.ownserver import OwnServer
+    from roost.cli.screen import Screen
     from roost.control.api import Api
     from roost.control.config import Target
     from roost.control.events import Ready
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
 
 app = noun()
 
-LONGEST_ANSWER = 160
 EMPTY_S = 15.0
 
 
@@ -36,7 +39,11 @@ class Outcome:
     name: str
     title: str
     url: str
+    curl: str
+    """A line to paste that makes the same call."""
     answer: str
+    shown: str
+    """What of the answer is worth a look."""
     cold_s: float
     warm_s: float
     is_right: bool
@@ -60,30 +67,28 @@ def demo(
     """
     from roost.cli.output import say, tell, tell_json
     from roost.control.api import Api
-    from roost.control.config import home as default_home
     from roost.control.examples import packaged_examples
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     examples = packaged_examples()
+    outcomes: list[Outcome] = []
     with ExitStack() as stack:
         where, own = _server(stack, target(host, key, profile), home)
         api = stack.enter_context(Api(where))
-        outcomes = [_try(api, example) for example in examples]
+        for example in examples:
+            outcomes.append(_try(api, example))
+            if not as_json:
+                tell("\n".join([*_lines(outcomes[-1]), ""]))
         if as_json:
-            tell_json({"host": where.host, "answers": [vars(outcome) for outcome in outcomes]})
-        else:
-            for outcome in outcomes:
-                tell("\n".join(_lines(outcome)))
-        if once:
-            raise typer.Exit(0 if all(outcome.is_right for outcome in outcomes) else 1)
-        if own is not None:
-            elsewhere = "" if own.home == default_home() else f" In another shell: export ROOST_HOME={own.home}"
-            say(f"The server goes on at {where.host} until Ctrl-C.{elsewhere}")
-            try:
-                own.wait()
-            except KeyboardInterrupt:
-                say("Stopping ...")
+            tell_json({"host": where.host, "answers": [asdict(outcome) for outcome in outcomes]})
+        wrong = [outcome.name for outcome in outcomes if not outcome.is_right]
+        say(f"Wrong answers: {', '.join(wrong)}." if wrong else "All answers are right.")
+        if own is None:
+            say(f"The server at {where.host} was there before and goes on.")
+        elif not once:
+            _serve(own, where)
+    raise typer.Exit(1 if wrong else 0)
 
 
 def _server(stack: ExitStack, where: Target, home: Path | None) -> tuple[Target, OwnServer | None]:
@@ -91,13 +96,16 @@ def _server(stack: ExitStack, where: Target, home: Path | None) -> tuple[Target,
     from roost.cli.output import say
     from roost.cli.ownserver import OwnServer
     from roost.control.api import Api
+    from roost.control.config import DEFAULT_HOST
     from roost.control.config import home as default_home
     from roost.control.errors import Unreachable
 
     try:
-        if home is None:
+        # Without a key nothing was ever started here: what answers at the usual address is somebody else's.
+        if home is None and (where.key or where.host != DEFAULT_HOST):
             with Api(where) as api:
-                api.health()
+                api.whoami()
+            say(f"Using the server at {where.host}.")
             return where, None
     except Unreachable:
         if not where.is_local:
@@ -108,30 +116,56 @@ def _server(stack: ExitStack, where: Target, home: Path | None) -> tuple[Target,
     return own.target(), own
 
 
+def _serve(own: OwnServer, where: Target) -> None:
+    """Until Ctrl-C, which is how it is meant to end. Raises ControlError if the server ends before."""
+    from roost.cli.output import say
+    from roost.control.config import home as default_home
+
+    program = "roost" if shutil.which("roost") else shlex.quote(os.path.abspath(sys.argv[0]))
+    elsewhere = "" if own.home == default_home().absolute() else f"ROOST_HOME={shlex.quote(str(own.home))} "
+    say(f"The server goes on at {where.host} until Ctrl-C. Look at it from another terminal:\n  {elsewhere}{program} runners list")
+    try:
+        own.wait()
+    except KeyboardInterrupt:
+        say("Stopping ...")
+
+
 def _try(api: Api, example: Example) -> Outcome:
-    ready = _deployed(api, example)
-    url = f"{ready.url.rstrip('/')}{'' if example.endpoint == '/' else example.endpoint}"
-    _end_runners(api, ready.application)
-    cold_s, _ = _timed(lambda: _answer(api, url, example))
-    warm_s, answer = _timed(lambda: _answer(api, url, example))
-    return Outcome(example.name, example.title, url, answer, round(cold_s, 3), round(warm_s, 3), example.is_right(answer))
-
-
-def _deployed(api: Api, example: Example) -> Ready:
-    from roost.cli.author import Changes, load, package, send
     from roost.cli.screen import Screen
+
+    with Screen(sys.stderr) as screen:
+        ready = _deployed(api, example, screen)
+        url = f"{ready.url.rstrip('/')}{'' if example.endpoint == '/' else example.endpoint}"
+        _end_runners(api, ready.application)
+        screen.note("Calling it twice: the first call has to start a runner")
+        cold_s, _ = _timed(lambda: _answer(api, url, example))
+        warm_s, answer = _timed(lambda: _answer(api, url, example))
+    return Outcome(
+        example.name,
+        example.title,
+        url,
+        example.curl(url),
+        answer,
+        example.shown(answer),
+        round(cold_s, 3),
+        round(warm_s, 3),
+        example.is_right(answer),
+    )
+
+
+def _deployed(api: Api, example: Example, screen: Screen) -> Ready:
+    from roost.cli.author import Changes, load, package, send
     from roost.control.deploy import deploy
     from roost.control.errors import ControlError
     from roost.control.events import Ready
 
     packed = package(load(example.reference), Changes())
     ready: Ready | None = None
-    with Screen(sys.stderr) as screen:
-        screen.note(f"Deploying {example.name}: {example.title}")
-        send(api, packed, screen)
-        for event in deploy(api, packed.manifest, auth="public"):
-            screen.show(event)
-            ready = event if isinstance(event, Ready) else ready
+    screen.note(f"Deploying {example.name}: {example.title}")
+    send(api, packed, screen)
+    for event in deploy(api, packed.manifest, auth="public"):
+        screen.show(event)
+        ready = event if isinstance(event, Ready) else ready
     if ready is None:
         raise ControlError(f"The server did not say where {example.name} is.")
     return ready
@@ -171,7 +205,7 @@ def _answer(api: Api, url: str, example: Example) -> str:
 
 
 def _lines(outcome: Outcome) -> list[str]:
-    answer = outcome.answer if len(outcome.answer) <= LONGEST_ANSWER else f"{outcome.answer[: LONGEST_ANSWER - 1]}…"
     mark = "✓" if outcome.is_right else "✗"
     times = f"cold {outcome.cold_s * 1000:.0f} ms, warm {outcome.warm_s * 1000:.0f} ms"
-    return [f"{mark} {outcome.name}: {outcome.title}", f"  {answer}", f"  {times}", f"  {outcome.url}"]
+    shown = [f"    {line}" for line in outcome.shown.splitlines()]
+    return [f"{mark} {outcome.name}: {outcome.title}", *shown, f"  {times}", f"  {outcome.url}", f"  {outcome.curl}"]

@@ -70,11 +70,11 @@ def revoke(
 
 
 @app.command()
-def current(host: HostFlag = "", key: KeyFlag = "", profile: ProfileFlag = "") -> None:
+def current(as_json: JsonFlag = False, host: HostFlag = "", key: KeyFlag = "", profile: ProfileFlag = "") -> None:
     """Print the key that this command line uses, for curl: -H "Authorization: Key $(roost keys current)"."""
     from roost.control.errors import ControlError
 
     found = target(host, key, profile).key
     if not found:
         raise ControlError("There is no key.", hint="Set ROOST_KEY, or put one into the profile; `roost up` makes the first one.")
-    tell(found)
+    tell_json({"key": found}) if as_json else tell(found)

@@ -75,11 +75,13 @@ def overview() -> str:
 def _run(name: str, args: list[str]) -> int:
     try:
         app = importlib.import_module(f"roost.cli.{name}").app
-        app(args=args, prog_name=f"roost {name}")
-    except SystemExit as ended:
-        # Typer turns Ctrl-C into this code.
-        if ended.code == 130:
+        # Not standalone: mistakes in usage come to us instead of being printed in another style than all others.
+        code = app(args=args, prog_name=f"roost {name}", standalone_mode=False)
+        if code == 130:
+            # Typer turns Ctrl-C into this code.
             print("Aborted.", file=sys.stderr)
+        return code if isinstance(code, int) else 0
+    except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except KeyboardInterrupt:
         print("Aborted.", file=sys.stderr)
@@ -89,13 +91,15 @@ def _run(name: str, args: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as exc:
-        from roost.cli.output import failure
+        from roost.cli.output import failure, misuse
 
+        if lines := misuse(exc):
+            print("\n".join(lines), file=sys.stderr)
+            return 2
         if os.environ.get("ROOST_DEBUG") == "1":
             raise
         print("\n".join(failure(exc)), file=sys.stderr)
         return 1
-    return 0
 
 
 def _unknown(word: str) -> str:

@@ -29,6 +29,22 @@ def failure(exc: BaseException) -> list[str]:
     return error_lines(f"This is a bug in roost: {type(exc).__name__}: {exc}", "ROOST_DEBUG=1 shows where it happened.")
 
 
+def misuse(exc: BaseException) -> list[str]:
+    """A mistake in how a command was typed, as error lines with the command's usage; empty for any other exception.
+
+    Known by what it can do and not by its class, which Typer takes from click or has itself, depending on its version.
+    """
+    if not hasattr(exc, "format_message"):
+        return []
+    said: str = exc.format_message()  # pyright: ignore[reportAttributeAccessIssue]
+    context: Any = getattr(exc, "ctx", None)
+    if context is None or said.startswith("Usage:"):
+        # A noun without a verb: its help is the message.
+        return [said]
+    said = said.removeprefix("Invalid value: ")
+    return error_lines(said, f"{context.get_usage()}\n`{context.command_path} --help` tells more.")
+
+
 def colourful(stream: TextIO) -> bool:
     """Whether colours may be written there: a terminal, and nobody said NO_COLOR (no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from typing_extensions import Self
@@ -44,12 +46,21 @@ class OwnServer:
         return config.resolve(host=f"127.0.0.1:{self._port}", env=self.environment)
 
     def __enter__(self) -> Self:
+        from roost.kit.linux import die_with_parent
+
         try:
             command = [sys.executable, "-m", "roost.cli", "up", "--port", str(self._port), "--home", str(self.home)]
             with self.log.open("ab") as log:
                 # A session of its own: Ctrl-C is for us, and we stop the server when we are done with it.
                 self._process = subprocess.Popen(
-                    command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                    command,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    # When we are killed, nobody else would ever end it.
+                    preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),  # noqa: PLW1509  (no threads yet)
                 )
             self._wait_until_it_answers(self._process)
         except BaseException:
@@ -61,9 +72,10 @@ class OwnServer:
         self._stop()
 
     def wait(self) -> None:
-        """Until it ends by itself; Ctrl-C ends the waiting."""
+        """Until Ctrl-C. Raises ControlError if the server ends before."""
         if self._process is not None:
             self._process.wait()
+            raise self._problem("ended")
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         until = time.monotonic() + START_S
@@ -76,18 +88,23 @@ class OwnServer:
             except Unreachable:
                 pass
             time.sleep(PAUSE_S)
-        how = "ended" if process.poll() is not None else f"did not answer within {START_S:g} s"
+        raise self._problem("ended" if process.poll() is not None else f"did not answer within {START_S:g} s")
+
+    def _problem(self, how: str) -> ControlError:
         last = "\n".join(self.log.read_text(errors="replace").splitlines()[-LAST_LINES:])
-        raise ControlError(f"The server {how}. It said:\n{last}")
+        return ControlError(f"The server {how}. It said:\n{last}")
 
     def _stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+        process = self._process
+        while process is not None and process.poll() is None:
+            # Ctrl-C again is sent on again, and then the server ends everything at once.
+            process.send_signal(signal.SIGINT)
             try:
-                self._process.wait(STOP_S)
+                process.wait(STOP_S)
+            except KeyboardInterrupt:
+                continue
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                process.kill()
 
 
 def _free_port(wanted: int) -> int:

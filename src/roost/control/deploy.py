@@ -6,10 +6,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 from roost.control.api import Api, Stream
 from roost.control.errors import ControlError, LostContact
-from roost.control.events import Accepted, Attached, Done, Ended, Event, Failed, Lost, Ready, parse
+from roost.control.events import Accepted, Attached, Done, Ended, Event, Failed, LogLine, Lost, Ready, parse
 from roost.control.patience import Broken, Mended, with_patience
 from roost.wire.manifest import Manifest
 
@@ -47,18 +48,21 @@ def upload(
     return Uploaded(len(missing), total)
 
 
-def deploy(api: Api, manifest: Manifest, *, auth: str | None, strategy: str = "rolling") -> Iterator[Event]:
-    """The events of a deploy, the last of which is Done. Raises ControlError with the server's reason when it failed."""
+def deploy(
+    api: Api,
+    manifest: Manifest,
+    *,
+    auth: str | None,
+    strategy: str = "rolling",
+    clock: Callable[[], float] = monotonic,
+    pause: Callable[[float], None] = sleep,
+) -> Generator[Event, None, None]:
+    """The events of a deploy, the last of which is Done. Raises ControlError with the server's reason when it failed.
+
+    A stream that breaks is taken up again, Lost and then Attached: the server that follows goes on with the same revision.
+    """
     body = {"manifest": manifest.to_json(), "auth": auth, "strategy": strategy, "message": manifest.message}
-    for event in _events(api.deploy(body)):
-        if isinstance(event, Failed):
-            raise refused(event)
-        yield event
-        if isinstance(event, Done):
-            return
-    raise LostContact(
-        "The server went away before the deploy was done.", hint="Run the same command again: what is built already is not built twice."
-    )
+    yield from _through_restarts(api.deploy, body, clock, pause)
 
 
 def run(
@@ -75,17 +79,7 @@ def run(
     A stream that breaks is taken up again under the same `session`: Lost, then Attached, and the app keeps its address.
     """
     body = {"manifest": manifest.to_json(), "auth": auth, "session": session}
-
-    for item in with_patience(lambda: _until_the_end(api.run(body)), clock=clock, pause=pause):
-        match item:
-            case Broken(reason):
-                yield Lost(reason)
-            case Mended():
-                yield Attached()
-            case Failed():
-                raise refused(item)
-            case _:
-                yield item
+    yield from _through_restarts(api.run, body, clock, pause)
 
 
 def deployed(api: Api, manifest: Manifest, *, auth: str | None) -> Ready:
@@ -108,12 +102,40 @@ def name_of(accepted: Accepted | Ready) -> str:
     return accepted.application.partition("/")[2] or accepted.application
 
 
+def _through_restarts(
+    post: Callable[[dict[str, Any]], Stream], body: dict[str, Any], clock: Callable[[], float], pause: Callable[[float], None]
+) -> Generator[Event, None, None]:
+    """The events of `post(body)`; when they break off, those of the same sent again, with the moment up to which the output is known."""
+    seen_ms: int | None = None
+
+    def attach() -> Iterator[Event]:
+        nonlocal seen_ms
+        since = {} if seen_ms is None else {"since": seen_ms + 1}
+        # From now on this is one author who comes back: of what they have not seen, everything is news.
+        seen_ms = seen_ms or 0
+        return _until_the_end(post({**body, **since}))
+
+    for item in with_patience(attach, clock=clock, pause=pause):
+        match item:
+            case Broken(reason):
+                yield Lost(reason)
+            case Mended():
+                yield Attached()
+            case Failed():
+                raise refused(item)
+            case LogLine() if item.source != "builder":
+                seen_ms = max(seen_ms or 0, item.at_ms or 0)
+                yield item
+            case _:
+                yield item
+
+
 def _until_the_end(stream: Stream) -> Iterator[Event]:
     for event in _events(stream):
         yield event
-        if isinstance(event, (Failed, Ended)):
+        if isinstance(event, (Done, Failed, Ended)):
             return
-    raise LostContact("The server went away.")
+    raise LostContact("The server went away.", hint="Run the same command again: what is built already is not built twice.")
 
 
 def _events(stream: Stream) -> Iterator[Event]:

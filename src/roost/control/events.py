@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 
@@ -35,6 +36,14 @@ class LogLine:
     request_id: str = ""
     endpoint: str = ""
     runner_id: str = ""
+
+    @property
+    def at_ms(self) -> int | None:
+        """The timestamp in milliseconds since the epoch; None if it cannot be read."""
+        try:
+            return round(datetime.fromisoformat(self.timestamp.replace("Z", "+00:00")).timestamp() * 1000)
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

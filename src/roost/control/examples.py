@@ -4,9 +4,9 @@ They are data: files in `roost/examples`, which is no package, so that each is l
 lists them:
 
     [{"name": "ocr", "title": "Text in a picture", "app": "ocr.py::Ocr", "endpoint": "/",
-      "input": {"image": {"$file": "sign.png"}}, "expect": ["words", "of the sign"]}]
+      "input": {"image": {"$file": "sign.png"}}, "expect": ["words", "of the sign"], "show": ["text"]}]
 
-`{"$file": name}` becomes the file's content as a data URI.
+`{"$file": name}` becomes the file's content as a data URI. `show` names the fields of the answer that are worth a look.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from __future__ import annotations
 import base64
 import json
 import mimetypes
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,31 @@ class Example:
     endpoint: str
     input: Any
     expect: tuple[str, ...]
+    show: tuple[str, ...] = ()
+    """Fields of the answer; none = all of it."""
+    body: str = "{}"
+    """The input as the format of a printf, with a %s for each of `files`."""
+    files: tuple[Path, ...] = ()
 
     def is_right(self, answer: str) -> bool:
         """Whether the answer has every expected text in it, whatever its case."""
         return all(text.casefold() in answer.casefold() for text in self.expect)
+
+    def shown(self, answer: str) -> str:
+        """The part of an answer that is worth a look, one field below the other; the answer itself where it has no such part."""
+        try:
+            fields = json.loads(answer)
+            return "\n".join(str(fields[name]) for name in self.show) or answer
+        except (ValueError, LookupError, TypeError):
+            return answer
+
+    def curl(self, url: str) -> str:
+        """A shell line that makes this call. Files are named and not spelled out: a picture is longer than a command line may be."""
+        line = f"curl {shlex.quote(url)} -H 'Content-Type: application/json' -d"
+        if not self.files:
+            return f"{line} {shlex.quote(json.dumps(self.input))}"
+        contents = " ".join(f'"$(base64 -w0 {shlex.quote(str(file))})"' for file in self.files)
+        return f"printf {shlex.quote(self.body)} {contents} | {line} @-"
 
 
 def packaged_examples(folder: Path = FOLDER) -> tuple[Example, ...]:
@@ -54,6 +77,9 @@ def packaged_examples(folder: Path = FOLDER) -> tuple[Example, ...]:
             endpoint=row.get("endpoint", "/"),
             input=_with_files(row.get("input", {}), folder),
             expect=tuple(row["expect"]),
+            show=tuple(row.get("show", ())),
+            body=_as_format(row.get("input", {})),
+            files=tuple(folder / name for name in _file_names(row.get("input", {}))),
         )
         for row in rows
     )
@@ -69,6 +95,34 @@ def _with_files(value: Any, folder: Path) -> Any:
             return [_with_files(item, folder) for item in value]
         case _:
             return value
+
+
+def _file_names(value: Any) -> Iterator[str]:
+    match value:
+        case {"$file": str(name)}:
+            yield name
+        case dict() | list():
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from _file_names(item)
+        case _:
+            pass
+
+
+def _as_format(value: Any) -> str:
+    """The JSON of `value` for printf: %s where a file is, and what printf would read as its own doubled."""
+
+    def text(item: Any) -> str:
+        match item:
+            case {"$file": str()}:
+                return '"%s"'
+            case dict():
+                return "{" + ", ".join(f"{text(name)}: {text(inner)}" for name, inner in item.items()) + "}"
+            case list():
+                return "[" + ", ".join(map(text, item)) + "]"
+            case _:
+                return json.dumps(item).replace("%", "%%").replace("\\", "\\\\")
+
+    return text(value)
 
 
 def data_uri(path: Path) -> str:

@@ -24,6 +24,7 @@ from roost.control.project import ProjectApp, find_apps
 from roost.sdk.options import similar
 
 _PRIVATE = "roost_app_"
+_SDK = Path(__file__).parent.parent / "sdk"
 
 
 class LoadError(ControlError):
@@ -256,12 +257,25 @@ def _put_first(folder: Path) -> None:
 
 
 def _raised(path: Path, error: BaseException) -> LoadError:
+    if isinstance(error, (ValueError, TypeError)) and (place := _declared_at(error.__traceback__)):
+        # Our own words about a declaration: a traceback through our files would only hide them.
+        return LoadError(f"{place}: {error}")
     trace = "".join(traceback.format_exception(type(error), error, _authors_part(error.__traceback__, path), chain=False))
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     hint = "It ran on this machine: the whole file is executed here, methods run on the runner."
     if isinstance(error, ModuleNotFoundError) and error.name:
         hint = f"If only the runner has {error.name!r}, import it inside the method that uses it and name its package in `requirements`; otherwise install it here."
     return LoadError(f"{path.name} cannot be imported: {said}", hint=hint, trace=trace)
+
+
+def _declared_at(trace: TracebackType | None) -> str:
+    """The author's file and line, if it is `roost` that refused what stands there; else empty."""
+    frames = traceback.extract_tb(trace)
+    ours = [Path(frame.filename).is_relative_to(_SDK) for frame in frames]
+    if not ours or not ours[-1]:
+        return ""
+    author = frames[len(ours) - 1 - ours[::-1].index(False)]
+    return f"{Path(author.filename).name}, line {author.lineno}"
 
 
 def _authors_part(trace: TracebackType | None, path: Path) -> TracebackType | None:

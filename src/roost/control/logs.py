@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from time import monotonic, sleep
 
 from roost.control.api import Stream
@@ -35,7 +34,7 @@ def follow(
     def read(stream: Stream) -> Iterator[LogLine]:
         nonlocal seen_ms
         for line in once(stream):
-            seen_ms = _ms(line.timestamp) or seen_ms
+            seen_ms = line.at_ms or seen_ms
             yield line
         raise LostContact("The server ended the log.")
 
@@ -58,10 +57,3 @@ def once(stream: Stream) -> Iterator[LogLine]:
                 yield log_line(value)
     finally:
         stream.close()
-
-
-def _ms(timestamp: str) -> int | None:
-    try:
-        return round(datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp() * 1000)
-    except ValueError:
-        return None

@@ -11,7 +11,8 @@ from roost.control.errors import ControlError, LostContact, Unreachable
 
 T = TypeVar("T")
 
-ATTACH_AGAIN_S = 10.0
+ATTACH_AGAIN_S = 20.0
+"""A server that crashes at its start is started again for the last time after 5 s, and a busy machine takes seconds to load it."""
 PAUSE_S = 0.25
 STEADY_S = 2.0
 """A stream that broke sooner than this after it was attached was not mended."""

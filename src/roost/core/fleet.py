@@ -73,7 +73,7 @@ class Limits:
     launch_ms: int = 30_000
     """From the decision to start a runner until somebody has a pid of it."""
     link_ms: int = 10_000
-    """How long a living runner may be without a control connection."""
+    """How long a living runner may be without a control connection, or stopped by a signal: its calls wait for nothing."""
 
 
 def limits_of(scale: Scale) -> Limits:
@@ -143,6 +143,7 @@ def plan(wanted: Wanted, runners: Sequence[RunnerSeen], backoff: Backoff, now_ms
     actions: list[Action] = []
     staying: list[RunnerSeen] = []
     deadlines: list[int] = []
+    failing: set[str] = set()
     for runner in runners:
         if runner.state is RunnerState.TERMINATED:
             continue
@@ -150,15 +151,16 @@ def plan(wanted: Wanted, runners: Sequence[RunnerSeen], backoff: Backoff, now_ms
         if action is not None:
             actions.append(action)
             if isinstance(action, Kill) and action.failed_start:
-                # Its place is taken until its end is reported: only then is the pause known that this failure costs.
-                staying.append(runner)
+                failing.add(runner.revision_id)
         else:
             deadlines += _deadlines(runner, limits)
             if runner.state in STARTING or runner.state in READY:
                 staying.append(runner)
     starts, held, retry_ms = _starts(wanted, staying, backoff, now_ms, limits)
+    # `backoff` does not know yet of the starts that fail in this very plan, so nothing of theirs is tried again in it.
+    actions += [start for start in starts if start.revision_id not in failing]
     moments = deadlines + retry_ms
-    return Plan((*actions, *starts), held, max(0, min(moments) - now_ms) if moments else None)
+    return Plan(tuple(actions), held, max(0, min(moments) - now_ms) if moments else None)
 
 
 def _ending(runner: RunnerSeen, now_ms: int, limits: Limits) -> Action | None:
@@ -182,6 +184,9 @@ def _ending(runner: RunnerSeen, now_ms: int, limits: Limits) -> Action | None:
         return Kill(
             runner.id, f"its process lives but has had no connection for {_seconds(silent_ms)}", failed_start=runner.state in STARTING
         )
+    if runner.stopped_since_ms is not None and now_ms - runner.stopped_since_ms > limits.link_ms:
+        stopped_ms = now_ms - runner.stopped_since_ms
+        return Kill(runner.id, f"its process was stopped (SIGSTOP) for {_seconds(stopped_ms)}", failed_start=runner.state in STARTING)
     if runner.state is RunnerState.DRAINING:
         if runner.in_flight == 0:
             return Stop(runner.id, "drained", runner.grace_ms)
@@ -208,9 +213,9 @@ def _leaving(runner: RunnerSeen, wanted: Wanted) -> Action | None:
 
 def _starts(
     wanted: Wanted, staying: Sequence[RunnerSeen], backoff: Backoff, now_ms: int, limits: Limits
-) -> tuple[list[Action], str, list[int]]:
+) -> tuple[list[Start], str, list[int]]:
     """What to start, why not more, and when more may be started."""
-    actions: list[Action] = []
+    actions: list[Start] = []
     if wanted.ended:
         return actions, "", []
     if wanted.warm_revision_id is not None and wanted.warm_revision_id != wanted.revision_id:
@@ -248,8 +253,9 @@ def _deadlines(runner: RunnerSeen, limits: Limits) -> list[int]:
             moments.append(runner.since_ms + limits.startup_timeout_ms + 1)
         if runner.state is RunnerState.DRAINING:
             moments.append(runner.since_ms + limits.request_timeout_ms + 1)
-        if runner.unlinked_since_ms is not None:
-            moments.append(runner.unlinked_since_ms + limits.link_ms + 1)
+        for since_ms in (runner.unlinked_since_ms, runner.stopped_since_ms):
+            if since_ms is not None:
+                moments.append(since_ms + limits.link_ms + 1)
     return moments
 
 

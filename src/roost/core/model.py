@@ -197,6 +197,8 @@ class RunnerSeen:
     process: Process = Process.LIVING
     unlinked_since_ms: int | None = None
     """Since when its control connection is closed; None while it is open, and before the runner first dialled home."""
+    stopped_since_ms: int | None = None
+    """Since when its process is stopped by a signal (SIGSTOP); None while it runs."""
     grace_ms: int = 5_000
     """Its revision's time between SIGTERM and SIGKILL."""
 

@@ -7,9 +7,10 @@ callers' board how things stand. Reports of runners and of the supervisor are ta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +21,21 @@ from roost.core.lifecycle import RUNNER, RunnerEvent, sources
 from roost.core.model import Alias, Key, Process, Revision, RevisionState, Runner, RunnerSeen, RunnerState, Scale
 from roost.core.policy import scale_of
 from roost.demand.board import Board
+from roost.kit import hints as nudges
 from roost.kit import log
 from roost.kit.clock import Clock
 from roost.kit.hints import Hints
 from roost.kit.loop import Loop
 from roost.kit.spawn import Exited
 from roost.link.directory import Directory
-from roost.store import Store
+from roost.store import Store, StoreClosed
 from roost.wire import ids
 
 _POLL_S = 2.0
 _PING_WAIT_S = 5.0
+_LAST_WORDS_MS = 500
+_LOOK_EVERY_MS = 1_000
+"""Hints may come by the hundred a second; the supervisor need not be asked each time."""
 _LEAVING = (RunnerState.DRAINING, RunnerState.TERMINATING)
 
 
@@ -56,6 +61,7 @@ class _Known:
     state: RunnerState
     since_ms: int
     unlinked_since_ms: int | None = None
+    stopped_since_ms: int | None = None
     failure: str = ""
     """What the runner said before it ended itself."""
     told_to_drain: bool = False
@@ -87,12 +93,14 @@ class FleetEngine:
         self._known: dict[str, _Known] = {}
         self._processes: dict[str, int] = {}
         self._starting: set[str] = set()
+        self._looked_ms = 0
         self._backoffs: dict[str, fleet.Backoff] = {}
         self._memories: dict[str, scaling.Memory] = {}
         self._no_room: dict[str, tuple[int, str]] = {}
         self._revisions: dict[str, Revision] = {}
         self._inbox: deque[Callable[[], Any]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
         self.loop = Loop("fleet", hints, ("fleet",), self.round)
 
     async def adopt(self) -> None:
@@ -100,7 +108,9 @@ class FleetEngine:
         self._processes = await self._backend.living()
         now_ms = self._clock.now_ms()
         for runner in await self._store.runners.living():
-            known = self._known[runner.id] = _Known(runner.state, now_ms)
+            kind = self._ground.machine_types.get(runner.machine_type)
+            place = placement.Place(kind) if kind is not None else None
+            known = self._known[runner.id] = _Known(runner.state, now_ms, place=place)
             if runner.id in self._processes:
                 known.unlinked_since_ms = now_ms
         strangers = self._processes.keys() - self._known.keys()
@@ -111,6 +121,8 @@ class FleetEngine:
             log.info("fleet.adopted", runners=len(self._known), processes=len(self._processes))
 
     async def stop(self) -> None:
+        """Decide nothing any more. What the calls in flight say about their runners is then carried out without the store."""
+        self._stopped = True
         await self.loop.stop()
         for task in list(self._tasks):
             task.cancel()
@@ -121,7 +133,6 @@ class FleetEngine:
 
     def on_exit(self, exited: Exited) -> None:
         """The supervisor: a runner's process has ended."""
-        self._processes.pop(exited.name, None)
         self._post(lambda: self._ended(exited))
 
     def on_report(self, runner_id: str, body: dict[str, Any]) -> None:
@@ -134,10 +145,13 @@ class FleetEngine:
             case fate.Stop(reason):
                 # At once, not in the next round: the next caller must not be sent to it.
                 self._directory.drain(runner_id)
-                self._post(lambda: self._terminate(runner_id, reason))
-            case fate.ProbeLoop(reason):
+                if self._stopped:
+                    self._spawn_task(self._stop_for_successor(runner_id))
+                else:
+                    self._post(lambda: self._terminate(runner_id, reason))
+            case fate.ProbeLoop(reason) if not self._stopped:
                 self._spawn_task(self._probe(runner_id, reason))
-            case fate.Keep():
+            case fate.ProbeLoop() | fate.Keep():
                 pass
 
     def no_room(self, application: str) -> str:
@@ -147,6 +161,21 @@ class FleetEngine:
     def on_timeout(self, runner_id: str) -> None:
         """The gateway: a call of this runner overran request_timeout."""
         self.on_fate(runner_id, fate.Stop("a call overran request_timeout"))
+
+    async def why_gone(self, runner_id: str) -> str:
+        """The gateway: a runner broke off. Answers how it ended, in one line; "" if that is not known within a moment.
+
+        The broken connection is noticed before the supervisor has told the end of the process, by milliseconds.
+        """
+        until_ms = self._clock.now_ms() + _LAST_WORDS_MS
+        with self._hints.listen("runners") as nudge, contextlib.suppress(StoreClosed):
+            while (left_ms := until_ms - self._clock.now_ms()) > 0:
+                nudge.clear()
+                runner = await self._store.runners.get(runner_id)
+                if runner is None or runner.state is RunnerState.TERMINATED:
+                    return runner.reason.partition("\n")[0] if runner is not None else ""
+                await nudges.wait(nudge, left_ms / 1000)
+        return ""
 
     def _post(self, work: Callable[[], Any]) -> None:
         self._inbox.append(work)
@@ -166,6 +195,7 @@ class FleetEngine:
         for runner in living:
             runners[runner.application].append(runner)
         self._forget({runner.id for runner in living})
+        await self._look_for_stopped(living)
         # `recreate` switches without a runner: the next call starts one.
         warm = {f"{revision.owner}/{revision.name}": revision for revision in starting if revision.plan.strategy != "recreate"}
         pause_ms = int(_POLL_S * 1000)
@@ -226,7 +256,7 @@ class FleetEngine:
         if runner.state is RunnerState.DRAINING and not known.told_to_drain:
             # Somebody else (an operator, a server before this one) decided it in the store.
             self._drain(runner.id, known)
-        if entry is not None and state is RunnerState.IDLE and entry.in_flight:
+        if entry is not None and state is RunnerState.IDLE and entry.busy:
             state = RunnerState.RUNNING
         served = runner.served
         if entry is not None and entry.served and not runner.served:
@@ -242,11 +272,30 @@ class FleetEngine:
             ready_ms=runner.ready_ms,
             idle_since_ms=entry.idle_since_ms if entry is not None else runner.idle_since_ms,
             served=served,
-            in_flight=entry.in_flight if entry is not None else 0,
+            in_flight=entry.busy if entry is not None else 0,
             process=self._process_of(runner),
             unlinked_since_ms=known.unlinked_since_ms,
+            stopped_since_ms=known.stopped_since_ms,
             grace_ms=self._grace_ms(revision),
         )
+
+    async def _look_for_stopped(self, living: Sequence[Runner]) -> None:
+        """Nobody reports that a process was stopped by a signal, so that each poll asks, and says it where operators look."""
+        now_ms = self._clock.now_ms()
+        if not living or now_ms - self._looked_ms < _LOOK_EVERY_MS:
+            return
+        self._looked_ms = now_ms
+        stopped = await self._backend.stopped()
+        for runner in living:
+            known = self._known.setdefault(runner.id, _Known(runner.state, now_ms))
+            is_stopped, was_stopped = runner.id in stopped, known.stopped_since_ms is not None
+            if is_stopped == was_stopped or runner.state in _LEAVING:
+                continue
+            known.stopped_since_ms = now_ms if is_stopped else None
+            self._directory.freeze(runner.id, is_stopped)
+            reason = "its process is stopped (SIGSTOP)" if is_stopped else "its process goes on after a SIGSTOP"
+            log.warning("runner.stopped" if is_stopped else "runner.continued", runner=runner.id, app=runner.application)
+            await self._store.runners.move(runner.id, (runner.state,), runner.state, reason, now_ms)
 
     def _process_of(self, runner: Runner) -> Process:
         if runner.id in self._processes:
@@ -294,14 +343,13 @@ class FleetEngine:
                 await self._terminate(runner_id, reason)
             case fleet.Kill(runner_id, reason, failed_start):
                 log.warning("runner.killed", runner=runner_id, app=application, reason=reason)
-                if failed_start:
-                    # Its end is reported by the supervisor, and by then the reason must be known.
-                    self._known[runner_id].failure = reason
-                    await self._backend.kill(runner_id)
-                else:
-                    self._directory.drain(runner_id)
-                    await self._store.runners.move(runner_id, sources(RUNNER, RunnerEvent.KILL), RunnerState.TERMINATING, reason, now_ms)
-                    await self._backend.kill(runner_id)
+                self._directory.drain(runner_id)
+                killed = await self._store.runners.move(
+                    runner_id, sources(RUNNER, RunnerEvent.KILL), RunnerState.TERMINATING, reason, now_ms
+                )
+                if killed is not None and failed_start:
+                    self._failed_start(killed, reason)
+                await self._backend.kill(runner_id)
             case fleet.DeclareLost(runner_id, reason):
                 await self._bury(runner_id, reason)
 
@@ -420,6 +468,8 @@ class FleetEngine:
             self._hints.give(topic)
 
     async def _ended(self, exited: Exited) -> None:
+        # Not earlier: a round under way would bury it as lost, and how it ended would be forgotten.
+        self._processes.pop(exited.name, None)
         known = self._known.get(exited.name)
         runner = await self._store.runners.get(exited.name)
         if runner is None or runner.state is RunnerState.TERMINATED:
@@ -430,9 +480,12 @@ class FleetEngine:
         else:
             reason = known.failure if known is not None and known.failure else how
         if runner.state in scaling.STARTING:
-            backoff = self._backoffs.get(runner.revision_id, fleet.Backoff())
-            self._backoffs[runner.revision_id] = fleet.after_failure(backoff, runner.created_ms, reason, self._clock.now_ms())
+            self._failed_start(runner, reason)
         await self._bury(exited.name, reason)
+
+    def _failed_start(self, runner: Runner, reason: str) -> None:
+        backoff = self._backoffs.get(runner.revision_id, fleet.Backoff())
+        self._backoffs[runner.revision_id] = fleet.after_failure(backoff, runner.created_ms, reason, self._clock.now_ms())
 
     async def _bury(self, runner_id: str, reason: str) -> None:
         runner = await self._store.runners.move(
@@ -442,6 +495,8 @@ class FleetEngine:
             await self._store.keys.delete_for_runner(runner_id)
             log.info("runner.ended", runner=runner_id, app=runner.application, reason=reason.partition("\n")[0])
         self._known.pop(runner_id, None)
+        # Its exit may have been told before `_start` learned its pid.
+        self._processes.pop(runner_id, None)
         for topic in ("runners", "rollout", "fleet", "keys"):
             self._hints.give(topic)
 
@@ -467,6 +522,13 @@ class FleetEngine:
     def _forget(self, living: set[str]) -> None:
         for runner_id in self._known.keys() - living - self._starting:
             del self._known[runner_id]
+
+    async def _stop_for_successor(self, runner_id: str) -> None:
+        """After the hand-over the store is another's, who learns of this by the runner's goodbye and by its end."""
+        entry = self._directory.get(runner_id)
+        revision = self._revisions.get(entry.revision_id) if entry is not None else None
+        with contextlib.suppress(OSError):
+            await self._backend.stop(runner_id, self._grace_ms(revision))
 
     def _spawn_task(self, work: Any) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)

@@ -13,6 +13,8 @@ from roost.kit.loop import Loop
 from roost.store import Store
 
 _HOUR_MS = 3_600_000
+_TRIM_EVERY_S = 5.0
+"""A runner that prints as fast as it can fills gigabytes in a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Retention:
 
 
 class UpkeepEngine:
-    """Two loops: leases each second, retention each ten minutes."""
+    """Three loops: leases each second, the size of logs each few seconds, retention each ten minutes."""
 
     def __init__(self, store: Store, clock: Clock, hints: Hints, logs: RunnerLogs, retention: Retention) -> None:
         self._store = store
@@ -35,6 +37,7 @@ class UpkeepEngine:
         self._logs = logs
         self._retention = retention
         self.leases = Loop("leases", hints, ("leases",), self.end_leases)
+        self.log_space = Loop("log space", hints, (), self.trim_logs)
         self.retention = Loop("retention", hints, (), self.end_retention)
 
     async def end_leases(self) -> float:
@@ -46,20 +49,26 @@ class UpkeepEngine:
                     self._hints.give(topic)
         return 1.0
 
+    async def trim_logs(self) -> float:
+        ended = await self._store.runners.ended_since(self._clock.now_ms() - 2 * int(_TRIM_EVERY_S * 1000))
+        wrote = [runner.id for runner in (*await self._store.runners.living(), *ended)]
+        await asyncio.get_running_loop().run_in_executor(None, self._trim_logs, wrote)
+        return _TRIM_EVERY_S
+
     async def end_retention(self) -> float:
         now_ms, keep = self._clock.now_ms(), self._retention
         await self._store.runners.delete_ended_before(now_ms - keep.runners_ms)
         await self._store.decisions.delete_before(now_ms - keep.decisions_ms)
         await self._store.events.delete_before(now_ms - keep.events_ms)
         living = {runner.id for runner in await self._store.runners.living()}
-        await asyncio.get_running_loop().run_in_executor(None, self._trim_logs, now_ms - keep.logs_ms, living)
+        await asyncio.get_running_loop().run_in_executor(None, self._logs.prune, now_ms - keep.logs_ms, living)
         return 600.0
 
-    def _trim_logs(self, older_than_ms: int, living: set[str]) -> None:
-        self._logs.prune(older_than_ms, living)
-        for runner_id in living:
+    def _trim_logs(self, runner_ids: list[str]) -> None:
+        for runner_id in runner_ids:
             self._logs.trim(runner_id)
 
     async def stop(self) -> None:
         await self.leases.stop()
+        await self.log_space.stop()
         await self.retention.stop()

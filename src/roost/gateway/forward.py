@@ -5,6 +5,7 @@ They are few, so the cost of a second hop does not matter; what matters is that 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx
 from roost.gateway.body import Body
 from roost.gateway.headers import HOP_BY_HOP
 from roost.web.answers import Receive, Scope, Send
+from roost.web.protocol import Caller
 from roost.wire.errors import RoostError
 
 _CONNECT_S = 30.0
@@ -35,11 +37,30 @@ class Successor:
 
     async def pass_on(self, scope: Scope, send: Send, content: Body | Callable[[], AsyncIterator[bytes]]) -> None:
         """Send the request on and its answer back; the connection ends after it. Raises RoostError when the successor does not answer."""
+        caller: Caller | None = scope.get("roost.caller")
+        passing = asyncio.current_task()
+        if caller is not None and passing is not None:
+            if caller.lost:
+                return
+            # The successor must learn that nobody waits any more: it sees this connection end.
+            caller.on_lost = passing.cancel
+        try:
+            await self._exchange(scope, send, content)
+        except asyncio.CancelledError:
+            if caller is None or not caller.lost:
+                raise
+        finally:
+            if caller is not None:
+                caller.on_lost = None
+
+    async def _exchange(self, scope: Scope, send: Send, content: Body | Callable[[], AsyncIterator[bytes]]) -> None:
         query = scope["query_string"]
         target = scope["roost.original_path"] + (b"?" + query if query else b"")
         headers = [(name, value) for name, value in scope["headers"] if name not in HOP_BY_HOP]
-        url = self._client.base_url.copy_with(raw_path=target)
-        request = httpx.Request(scope["method"], url, headers=headers, content=_stream(content))
+        # As `target`, since a URL object would tidy up what the caller wrote.
+        request = httpx.Request(
+            scope["method"], self._client.base_url, headers=headers, content=_stream(content), extensions={"target": target}
+        )
         try:
             response = await self._client.send(request, stream=True)
         except httpx.TransportError as error:

@@ -6,7 +6,7 @@ The body is read whole, a slot is waited for, the call goes over the link, and t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from roost.core import admission, fate
@@ -47,6 +47,8 @@ class Runners:
 
     fate: Callable[[str, fate.Fate], None]
     timed_out: Callable[[str], None]
+    why_gone: Callable[[str], Awaitable[str]]
+    """How this runner ended, as soon as that is known; "" if it is not known within a moment."""
 
 
 class DirectCalls:
@@ -160,6 +162,9 @@ class DirectCalls:
     def timed_out(self, entry: Entry) -> None:
         self._runners.timed_out(entry.runner_id)
 
+    async def why_gone(self, entry: Entry) -> str:
+        return await self._runners.why_gone(entry.runner_id)
+
     def cancel(self, exchange: Exchange, head: RequestHead) -> None:
         """Tell the app that this call's caller is gone: its `<path>/cancel` first, then the closed connection (streaming-realtime.md §5)."""
         task = asyncio.get_running_loop().create_task(_cancel(exchange, head))
@@ -233,8 +238,10 @@ class _Call:
                 self._time_out(exchange)
                 raise RoostError("request_timeout", f"the call took longer than request_timeout ({timeout_ms / 1000:g} s) and was ended")
             elif kind in (0, frames.DONE):
+                how = await self._calls.why_gone(self._entry)
                 raise RoostError(
-                    fate.classify_disconnect(headers_received=False, process_gone=True), "the runner went away in the middle of the call"
+                    fate.classify_disconnect(headers_received=False, process_gone=True),
+                    f"the runner went away in the middle of the call{': ' if how else ''}{how}",
                 )
 
     def _time_out(self, exchange: Exchange) -> None:

@@ -18,7 +18,7 @@ class Spawn:
     name: str
     """Unique among the living; the runner's or build step's id."""
     kind: str
-    """"runner": lives on when the server dies. "build": ends with the server."""
+    """"runner": lives on when the server dies. "build", "template": end with the server that asked for them."""
     argv: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict[str, str])
     """The whole environment; nothing is inherited."""
@@ -60,6 +60,13 @@ class Spawner(Protocol):
 
     async def start(self, spawn: Spawn) -> int:
         """Start it and answer its pid. Raises OSError with a sentence if it cannot be started."""
+        ...
+
+    async def adopt(self, name: str, kind: str, pid: int, grace_ms: int) -> None:
+        """Watch, stop and kill this process from now on as one that `start` started: a child that a template forked and left to us.
+
+        Raises OSError if there is no such child. Its exit is told also if it has ended meanwhile.
+        """
         ...
 
     async def stop(self, name: str, grace_ms: int) -> None:

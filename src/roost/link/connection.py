@@ -74,9 +74,16 @@ class Exchange:
 class CallConnection(asyncio.Protocol):
     """The gateway's end of one welcomed call connection. Made by the listener, after the handshake."""
 
-    def __init__(self, runner_id: str, on_going_away: Callable[[CallConnection], None], on_lost: Callable[[CallConnection], None]) -> None:
+    def __init__(
+        self,
+        runner_id: str,
+        on_going_away: Callable[[CallConnection], None],
+        on_lost: Callable[[CallConnection], None],
+        on_held: Callable[[CallConnection, int], None],
+    ) -> None:
         self.runner_id = runner_id
         self._on_going_away = on_going_away
+        self._on_held = on_held
         self._on_lost = on_lost
         self._session = GatewaySession()
         self._exchanges: dict[int, Exchange] = {}
@@ -94,6 +101,8 @@ class CallConnection(asyncio.Protocol):
         Raises ValueError when the head cannot be carried (a line feed in a field, or too large).
         """
         encoded = head.encode()
+        if self.lost:
+            return self._refused(released)
         session = self._session
         stream = session.reserve(bypass=bypass)
         exchange = Exchange(self, stream, released)
@@ -102,6 +111,14 @@ class CallConnection(asyncio.Protocol):
         if body or body_ended:
             session.send_body(stream, body, end=body_ended)
         self._plan_flush()
+        return exchange
+
+    def _refused(self, released: Callable[[bool], None] | None) -> Exchange:
+        """The connection broke after the slot was reserved. Nothing can have run, so this is BUSY; an open exchange would never end."""
+        exchange = Exchange(self, 0, released)
+        exchange.finished = True
+        exchange.put((frames.BUSY, 0, None))
+        exchange.release(busy=True)
         return exchange
 
     @property
@@ -146,11 +163,13 @@ class CallConnection(asyncio.Protocol):
                 self._transport.abort()
             return
         for event in events:
-            kind, stream, _ = event
+            kind, stream, value = event
             exchange = self._exchanges.get(stream)
             if exchange is None:
                 if kind == frames.GOAWAY:
                     self._on_going_away(self)
+                elif kind == frames.CONTROL and value.get("op") == "held":
+                    self._on_held(self, int(value.get("calls", 0)))
                 continue
             if kind == frames.ACCEPT:
                 exchange.accepted = True

@@ -18,11 +18,15 @@ class Entry:
     connection: CallConnection
     draining: bool = False
     in_flight: int = 0
+    held: int = 0
+    """Calls under way here that a server before this one sent: they take slots, and the runner must live until they end."""
     served: int = 0
     ready_ms: int = 0
     idle_since_ms: int = 0
     refusing: bool = False
     """It answered BUSY: calls of other gateways, or its drain, take its slots. Asked again after a moment."""
+    frozen: bool = False
+    """Its process is stopped by a signal: a call would wait for nothing."""
     hints: tuple[str, ...] = ()
     """What its last response reported (`X-Fal-Runner-Hints`)."""
 
@@ -33,9 +37,14 @@ class Entry:
     @property
     def free(self) -> int:
         """Calls it would take now, as far as this gateway knows; 0 when it takes none."""
-        if self.draining or self.refusing or self.connection.going_away:
+        if self.draining or self.refusing or self.frozen or self.connection.going_away:
             return 0
-        return self.slots - self.in_flight
+        return self.slots - self.in_flight - self.held
+
+    @property
+    def busy(self) -> int:
+        """Calls under way, whoever sent them."""
+        return self.in_flight + self.held
 
 
 @dataclass(slots=True)
@@ -49,12 +58,12 @@ class Directory:
     on_change: Callable[[str], None] = lambda runner_id: None
     """This runner connected, was lost, or goes away."""
 
-    def add(self, runner_id: str, revision_id: str, slots: int, connection: CallConnection, now_ms: int) -> Entry:
+    def add(self, runner_id: str, revision_id: str, slots: int, connection: CallConnection, now_ms: int, held: int = 0) -> Entry:
         """A runner is ready. A newer connection of the same runner takes the older one's place for new calls."""
         old = self._by_runner.get(runner_id)
         if old is not None:
             self._forget(old)
-        entry = Entry(runner_id, revision_id, slots, connection, ready_ms=now_ms, idle_since_ms=now_ms)
+        entry = Entry(runner_id, revision_id, slots, connection, held=held, ready_ms=now_ms, idle_since_ms=now_ms)
         if old is not None:
             entry.served, entry.ready_ms = old.served, old.ready_ms
         self._by_runner[runner_id] = entry
@@ -75,11 +84,28 @@ class Directory:
             entry.draining = True
             self.on_change(entry.runner_id)
 
+    def holds(self, connection: CallConnection, calls: int, now_ms: int) -> None:
+        """So many calls of earlier servers are under way there."""
+        entry = self._by_runner.get(connection.runner_id)
+        if entry is not None and entry.connection is connection:
+            entry.held = calls
+            if entry.busy == 0:
+                entry.idle_since_ms = now_ms
+            self.on_change(entry.runner_id)
+            self.on_free(entry.revision_id)
+
     def drain(self, runner_id: str) -> None:
         """Send this runner nothing more."""
         entry = self._by_runner.get(runner_id)
         if entry is not None:
             entry.draining = True
+
+    def freeze(self, runner_id: str, frozen: bool) -> None:
+        """Its process was stopped by a signal, or goes on again."""
+        entry = self._by_runner.get(runner_id)
+        if entry is not None:
+            entry.frozen = frozen
+            self.on_free(entry.revision_id)
 
     def get(self, runner_id: str) -> Entry | None:
         return self._by_runner.get(runner_id)
@@ -103,7 +129,7 @@ class Directory:
     def gave_back(self, entry: Entry, now_ms: int) -> None:
         """A call's slot is free again."""
         entry.in_flight -= 1
-        if entry.in_flight == 0:
+        if entry.busy == 0:
             entry.idle_since_ms = now_ms
             self.on_change(entry.runner_id)
         self.on_free(entry.revision_id)

@@ -27,6 +27,8 @@ class Admitted:
     runner_id: str
     revision_id: str
     slots: int
+    held: int = 0
+    """Calls of an earlier server that are under way there."""
 
 
 class Control:
@@ -148,12 +150,15 @@ class Listener:
         self._on_report(control.runner_id, body)
 
     def calls_made(self, admitted: Admitted) -> CallConnection:
-        connection = CallConnection(admitted.runner_id, self._directory.going_away, self._calls_lost)
+        connection = CallConnection(admitted.runner_id, self._directory.going_away, self._calls_lost, self._calls_held)
         self._calls.add(connection)
         return connection
 
     def calls_open(self, admitted: Admitted, connection: CallConnection) -> None:
-        self._directory.add(admitted.runner_id, admitted.revision_id, admitted.slots, connection, self._now_ms())
+        self._directory.add(admitted.runner_id, admitted.revision_id, admitted.slots, connection, self._now_ms(), admitted.held)
+
+    def _calls_held(self, connection: CallConnection, calls: int) -> None:
+        self._directory.holds(connection, calls, self._now_ms())
 
     def _calls_lost(self, connection: CallConnection) -> None:
         self._calls.discard(connection)
@@ -194,7 +199,7 @@ class _Handshake(asyncio.Protocol):
                     self._task = asyncio.get_running_loop().create_task(self._welcome(hello))
                 else:
                     raise frames.ProtocolError("the first frame must be HELLO")
-        except (frames.ProtocolError, ValueError, TypeError, KeyError):
+        except (frames.ProtocolError, ValueError, TypeError, KeyError, AttributeError):
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -23,6 +23,8 @@ class Watch:
     lost: Callable[[CallConnection, str], None]
     """With the server's words if it refused this runner."""
     call_ended: Callable[[], None]
+    process_ends: Callable[[], None]
+    """A handler called `sys.exit()`."""
 
 
 class CallConnection(asyncio.Protocol):
@@ -32,6 +34,8 @@ class CallConnection(asyncio.Protocol):
         self._app = app
         self._output = output
         self._hello = hello
+        self.held = hello.held
+        """What this server believes to be taken by calls of earlier ones."""
         self._watch = watch
         self.session = RunnerSession(slots)
         self._calls: dict[int, Call] = {}
@@ -144,6 +148,9 @@ class CallConnection(asyncio.Protocol):
             else:
                 return
 
+    def process_ends(self) -> None:
+        self._watch.process_ends()
+
     # for the host
 
     def go_away(self) -> None:
@@ -153,6 +160,18 @@ class CallConnection(asyncio.Protocol):
     @property
     def busy(self) -> bool:
         return bool(self._calls)
+
+    def tell_held(self, calls: int) -> None:
+        """To the server that serves now: so many slots are taken by calls of earlier ones."""
+        if calls != self.held:
+            self.held = calls
+            self.session.control({"op": "held", "calls": calls})
+            self._plan_flush()
+
+    def break_off(self) -> None:
+        """Hang up at once, without a word about the calls under way."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def close(self) -> None:
         """Write what is queued and hang up."""

@@ -120,8 +120,9 @@ class Control:
                 data = sock.recv(65536)
                 if not data:
                     break
-                for kind, _, payload in reader.feed(data):
-                    self._frame(kind, payload)
+                # All of them first: what came together with the order to go is still this server's word.
+                if any([self._frame(kind, payload) for kind, _, payload in reader.feed(data)]):
+                    break
         except (OSError, frames.ProtocolError):
             pass
         finally:
@@ -129,14 +130,23 @@ class Control:
                 self._sock = None
             sock.close()
 
-    def _frame(self, kind: int, payload: bytes) -> None:
+    def _frame(self, kind: int, payload: bytes) -> bool:
+        """Whether this connection has done its work: its server hands over, and whoever comes next gives the orders."""
         if kind == frames.CONTROL:
-            self._on_order(json.loads(payload))
-        elif kind == frames.PING:
+            order = json.loads(payload)
+            leaving = order.get("op") == "redial"
+            if leaving:
+                # From here on, what the host reports is for the next server.
+                with self._lock:
+                    self._sock = None
+            self._on_order(order)
+            return leaving
+        if kind == frames.PING:
             with self._lock:
                 if self._sock is not None:
                     with contextlib.suppress(OSError):
                         self._sock.sendall(frames.frame(frames.PONG, 0, payload))
+        return False
 
 
 def stacks() -> str:

@@ -25,6 +25,7 @@ class Wire(Protocol):
     def reset(self, stream: int, code: str, detail: str) -> None: ...
     def done(self, stream: int) -> None: ...
     async def drained(self, stream: int) -> None: ...
+    def process_ends(self) -> None: ...
 
 
 class Call:
@@ -70,7 +71,7 @@ class Call:
         self._wake()
 
     async def run(self, app: AsgiApp) -> None:
-        """Serve the call. Never raises: what the app lets escape becomes a named failure of this call alone."""
+        """Serve the call. What the app lets escape becomes a named failure of this call alone; only a `sys.exit()` is raised."""
         scope = self._scope()
         current_call.set((self._request_id, scope["path"]))
         try:
@@ -81,6 +82,11 @@ class Call:
                 self._output.say("".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip())
         except asyncio.CancelledError:
             self._fail("the handler was cancelled")
+        except (SystemExit, KeyboardInterrupt):
+            # Ends the event loop and the process. Every caller hears of a runner that is gone and why, not of its handler.
+            self._ended = True
+            self._wire.process_ends()
+            raise
         finally:
             if not self._ended:
                 self._fail("the app ended the call without finishing its answer")

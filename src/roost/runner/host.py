@@ -12,16 +12,18 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from roost.runner import dial
 from roost.runner.calls import CallConnection, Watch
 from roost.runner.control import Control, stacks
 from roost.runner.dispatch import AsgiApp
+from roost.runner.load import Loaded, load_app
 from roost.runner.logs import Output
 from roost.wire.launch import LINK_VERSIONS, Hello, Ticket
 from roost.wire.session import Slots
@@ -35,17 +37,23 @@ EXIT_REFUSED = 83
 class Host:
     """One runner process."""
 
-    def __init__(self, ticket: Ticket, output: Output, runtime: str) -> None:
+    def __init__(self, ticket: Ticket, output: Output, runtime: str, loaded: Loaded | None = None) -> None:
+        """`loaded`: the app as a template has made it; without it the class is loaded here."""
         self._ticket = ticket
         self._output = output
         self._runtime = runtime
         self._slots = Slots(ticket.spec.max_multiplexing or 1)
         self._control = Control(ticket, os.getpid(), runtime, self._order)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loaded = loaded
         self._app: Any = None
+        self._ms: dict[str, int] = {}
+        """How long each part of the start took."""
         self._handle_exit: Callable[[], None] | None = None
         self._asgi: AsgiApp | None = None
         self._connections: set[CallConnection] = set()
+        self._newest: CallConnection | None = None
+        """To the server that serves now. Older ones end with the calls on them, and nobody dials for them again."""
         self._stopping: asyncio.Event | None = None
         self._ended_call: asyncio.Event = asyncio.Event()
         """Set whenever a call has ended."""
@@ -59,25 +67,39 @@ class Host:
         signal.signal(signal.SIGINT, self._on_signal)
         self._control.start()
         os.environ["FAL_RUNNER_STATE"] = os.environ["ROOST_RUNNER_STATE"] = "SETUP"
+        stage = "load"
         try:
-            self._load()
+            with self._timed("load"):
+                self._load()
+            stage = "preload"
+            with self._timed("preload"):
+                self._preload()
         except BaseException as error:
             if self._exit_asked:
                 return 0
-            self._failed("load", error)
-            return EXIT_LOAD_FAILED
+            self._failed(stage, error)
+            return EXIT_LOAD_FAILED if stage == "load" else EXIT_SETUP_FAILED
         return asyncio.run(self._serve())
 
     def _load(self) -> None:
         # Imported here and not at the top: everything that the author's environment may lack must fail inside this report.
-        from roost.runner.unpickle import load_class
-        from roost.sdk.app import create
         from roost.sdk.lifecycle import run_handle_exit
 
         self._control.report({"op": "state", "state": "SETUP"})
-        app = create(load_class(Path(self._ticket.bundle) / "app.pkl"))
+        app = self._loaded.app if self._loaded is not None else load_app(self._ticket.bundle)
         self._handle_exit = lambda: run_handle_exit(app)
         self._app = app
+
+    def _preload(self) -> None:
+        from roost.sdk.lifecycle import run_preload
+
+        run_preload(self._app)  # nothing, where a template has done it
+
+    @contextlib.contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._ms[part] = round((time.perf_counter() - began) * 1000)
 
     async def _serve(self) -> int:
         from roost.sdk.asgi import build_asgi
@@ -88,8 +110,10 @@ class Host:
         _widen_threads(max(40, self._slots.limit))
         lifespan: _Lifespan | None = None
         try:
-            await run_setup(self._app)
-            self._asgi = build_asgi(self._app)
+            with self._timed("setup"):
+                await run_setup(self._app)
+            prepared = self._loaded.asgi if self._loaded is not None else None
+            self._asgi = prepared if prepared is not None else build_asgi(self._app)
             lifespan = _Lifespan(self._asgi)
             await lifespan.start()
         except BaseException as error:
@@ -152,14 +176,22 @@ class Host:
 
     def _new_connection(self) -> CallConnection:
         assert self._asgi is not None
-        hello = Hello("calls", self._ticket.runner_id, self._ticket.token, LINK_VERSIONS, os.getpid(), self._runtime, "READY", self._slots.limit)
-        return CallConnection(self._asgi, self._slots, self._output, hello, Watch(self._welcomed, self._lost, self._ended_call.set))
+        hello = Hello("calls", self._ticket.runner_id, self._ticket.token, LINK_VERSIONS, os.getpid(), self._runtime, "READY", self._slots.limit, self._slots.in_use)
+        return CallConnection(self._asgi, self._slots, self._output, hello, Watch(self._welcomed, self._lost, self._call_ended, self._process_ends))
+
+    def _call_ended(self) -> None:
+        self._ended_call.set()
+        if self._newest is not None and self._newest.held:
+            self._newest.tell_held(self._slots.in_use - self._newest.session.slots_taken)
 
     def _welcomed(self, connection: CallConnection) -> None:
         self._connections.add(connection)
+        self._newest = connection
+        # What changed since its hello.
+        connection.tell_held(self._slots.in_use - connection.session.slots_taken)
         if self._slots.draining:
             connection.go_away()
-        self._control.report({"op": "state", "state": "READY"})
+        self._control.report({"op": "state", "state": "READY", "ms": self._ms})
 
     def _lost(self, connection: CallConnection, refusal: str) -> None:
         was_welcome = connection in self._connections
@@ -167,10 +199,16 @@ class Host:
         if refusal:
             self._output.say(f"the server refused this runner: {refusal}")
             self._begin_exit()
-        elif not self._slots.draining and not self._connections:
+        elif not self._slots.draining and (connection is self._newest or not was_welcome):
             assert self._loop is not None
             # A gateway that refuses without a word must not be dialled in a busy loop.
             self._loop.call_later(0.0 if was_welcome else 0.25, self._dial)
+
+    def _process_ends(self) -> None:
+        # Draining: a connection that is lost now must not be dialled again.
+        self._slots.draining = True
+        for connection in list(self._connections):
+            connection.break_off()
 
     # orders and signals
 
@@ -187,7 +225,7 @@ class Host:
             self._control.report({"op": "stack", "id": order.get("id"), "text": stacks()})
         elif op == "slots":
             self._slots.limit = max(1, int(order["limit"]))
-        elif op == "redial" and loop is not None:
+        elif op == "redial" and loop is not None and self._serving:
             loop.call_soon_threadsafe(self._dial)
         elif op == "drain" and loop is not None:
             loop.call_soon_threadsafe(self._begin_drain)
@@ -220,7 +258,7 @@ class Host:
             self._loop.call_soon_threadsafe(self._stopping.set)
 
     def _failed(self, stage: str, error: BaseException) -> None:
-        text = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+        text = "".join(traceback.format_exception(type(error), error, _from_authors_frames(error.__traceback__))).rstrip()
         for line in text.splitlines():
             print(line, file=sys.stderr)
         self._output.finish()
@@ -233,6 +271,15 @@ class Host:
                 "hint": str(getattr(error, "hint", "")),
             }
         )
+
+
+def _from_authors_frames(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback without our own frames above the author's first; all of it if there is none of theirs."""
+    ours = str(Path(__file__).parent.parent)
+    found = trace
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(ours):
+        found = found.tb_next
+    return found or trace
 
 
 class _Lifespan:

@@ -83,6 +83,8 @@ class App:
         super().__init_subclass__()
         if cls.__init__ is not App.__init__:
             raise ValueError(f"{cls.__name__}: an App has no __init__ of its own, runners make it without arguments. Prepare it in setup()")
+        if endpoint.is_async(cls.preload):
+            raise ValueError(f"{cls.__name__}.preload() must be a plain `def`: it runs where there is no event loop. What must be awaited belongs in setup()")
         declared.take(cls, keywords)
         endpoint.collect(cls)
 
@@ -93,6 +95,16 @@ class App:
             )
 
     # What an author may override.
+
+    def preload(self) -> None:
+        """Load what all runners of this app can share: weights, tables, tokenizers. Put it on `self` or on the class.
+
+        Runs once, in the process that runners are forked from, before any of them has its `setup()`: its results are in memory once,
+        however many runners there are, for as long as nobody writes to them. So here, unlike in `setup()`: plain `def` only, no
+        threads and no processes that stay, nothing on a GPU, no open connections, no secrets and no `current_request`. What breaks
+        these rules is named in `roost apps show`; runners then start afresh, and each runs `preload()` itself right before `setup()`.
+        Random generators made here are the same in every runner (`random` and `numpy.random` themselves are seeded anew).
+        """
 
     def setup(self) -> Any:
         """Prepare the runner, once, before its first call: load models here. `def` or `async def`."""

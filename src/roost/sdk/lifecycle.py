@@ -1,4 +1,4 @@
-"""setup, teardown and handle_exit, each at most once per app (spec: app-lifecycle.md §4, §8).
+"""preload, setup, teardown and handle_exit, each at most once per app (spec: app-lifecycle.md §4, §8).
 
 Runners call these directly, and an author's own `lifespan` may reach them through super(): whatever the order, the second call of each
 does nothing.
@@ -21,6 +21,7 @@ _STAGE = "_roost_stage"
 
 @dataclass
 class _Stage:
+    preloaded: bool = False
     begun: bool = False
     ready: bool = False
     torn_down: bool = False
@@ -32,11 +33,20 @@ def has_begun(app: App) -> bool:
     return _stage(app).begun
 
 
+def run_preload(app: App) -> None:
+    """Run the author's preload(), once: in a template, or in a runner that has none. What it raises comes through."""
+    stage = _stage(app)
+    if not stage.preloaded:
+        stage.preloaded = True
+        app.preload()
+
+
 async def run_setup(app: App) -> None:
     """Run the author's setup() on this loop, once. What it raises comes through; the app is then not ready."""
     stage = _stage(app)
     if stage.begun:
         return
+    run_preload(app)
     stage.begun = True
     _announce("SETUP")
     result = app.setup()

@@ -102,6 +102,9 @@ class SupervisedSpawner:
         answer = await self._ask({"op": "start", **dataclasses.asdict(spawn)})
         return int(answer["pid"])
 
+    async def adopt(self, name: str, kind: str, pid: int, grace_ms: int) -> None:
+        await self._ask({"op": "adopt", "name": name, "kind": kind, "pid": pid, "grace_ms": grace_ms})
+
     async def stop(self, name: str, grace_ms: int) -> None:
         await self._send({"op": "stop", "name": name, "grace_ms": grace_ms})
 

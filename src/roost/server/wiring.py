@@ -133,7 +133,7 @@ class Server:
         self.directory.on_change = lambda runner_id: self.hints.give("fleet")
         self.calls = DirectCalls(
             self.slots,
-            Runners(self.fleet.on_fate, self.fleet.on_timeout),
+            Runners(self.fleet.on_fate, self.fleet.on_timeout, self.fleet.why_gone),
             clock.now_ms,
             max_body=settings.max_body_bytes,
             folder=str(paths.spool),
@@ -154,7 +154,7 @@ class Server:
         await self.fleet.adopt()
         self.gateway = Gateway(self.routes, self.keys, self.calls, {"api": api})
         self.http = HttpServer(self.gateway)
-        for loop in (*self._views, self.fleet.loop, self.prepare.loop, self.rollout.loop, self.upkeep.leases, self.upkeep.retention):
+        for loop in (*self._views, self.fleet.loop, self.prepare.loop, self.rollout.loop, self.upkeep.leases, self.upkeep.log_space, self.upkeep.retention):
             loop.start()
         for sock in links:
             await self.listener.listen(sock)
@@ -237,7 +237,7 @@ class Server:
             return "this server knows no such living runner"
         if not hmac.compare_digest(runner.token_hash, hash_secret(self.pepper, hello.token)):
             return "the launch token is wrong"
-        return Admitted(runner.id, runner.revision_id, hello.slots)
+        return Admitted(runner.id, runner.revision_id, hello.slots, hello.held)
 
     def _reported(self, runner_id: str, body: dict[str, Any]) -> None:
         self.fleet.on_report(runner_id, body)

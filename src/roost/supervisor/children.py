@@ -10,6 +10,7 @@ import dataclasses
 import os
 import signal
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,10 @@ from roost.kit.spawn import Exited, Living, Spawn
 
 # A stray without a mark may be in the middle of an exec, when its environment reads empty: look this often before it is nobody's.
 LOOKS_BEFORE_NOBODYS = 3
+# One with a mark that we do not know was forked by a template a moment ago: whoever ordered it says in a moment whose it is.
+LOOKS_BEFORE_ADOPTION = 500
+REMEMBERED = 1_000
+"""Names that were given back, and ends of children that nobody had adopted."""
 
 
 @dataclass(slots=True)
@@ -45,7 +50,11 @@ class Children:
     def __init__(self) -> None:
         self._by_pid: dict[int, Child] = {}
         self._by_name: dict[str, Child] = {}
-        self._unmarked: dict[int, int] = {}
+        self._unowned: dict[int, int] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        """Names of those that have ended: what still bears one is nobody's."""
+        self._unclaimed: OrderedDict[int, linux.Ending] = OrderedDict()
+        """How children ended that had not been adopted yet."""
         self._oom = linux.OomKills()
 
     def __iter__(self) -> Iterator[Child]:
@@ -63,6 +72,22 @@ class Children:
         child = Child(spawn.name, spawn.kind, launch(spawn, inherited), server, spawn.grace_ms)
         self._by_pid[child.pid] = self._by_name[child.name] = child
         return child
+
+    def adopt(self, child: Child) -> Ended | None:
+        """Take in a process that a template forked and left to us; answers its end if that came first.
+
+        Raises OSError with a sentence if there is no such child, or its name or pid is taken.
+        """
+        if (running := self._by_name.get(child.name)) is not None:
+            raise OSError(f"cannot adopt {child.name}: a process of this name is running (pid {running.pid})")
+        ending = self._unclaimed.pop(child.pid, None)
+        if child.pid in self._by_pid or (ending is None and child.pid not in linux.children(os.getpid())):
+            raise OSError(f"cannot adopt {child.name}: {child.pid} is no process that a template left to us")
+        if ending is not None:
+            self._forget(child.name)
+            return Ended(child, Exited(child.name, child.kind, child.pid, ending.code, ending.signal))
+        self._by_pid[child.pid] = self._by_name[child.name] = child
+        return None
 
     def stop(self, child: Child, grace_ms: int, now_ms: int) -> None:
         """SIGTERM to the process itself, SIGKILL to its group when the grace ends. A later stop may shorten the grace only."""
@@ -100,16 +125,24 @@ class Children:
         while (pid := _next_ended()) is not None:
             child = self._by_pid.pop(pid, None)
             if child is None:
-                linux.reap(pid)
+                self._unclaimed[pid] = linux.reap(pid)
+                if len(self._unclaimed) > REMEMBERED:
+                    self._unclaimed.popitem(last=False)
                 continue
             # Before its pid is let go: after that the group's number may belong to somebody else.
             linux.kill_group(pid)
             ending = linux.reap(pid)
             del self._by_name[child.name]
+            self._forget(child.name)
             oom_killed = ending.signal == signal.SIGKILL and not child.killed_by_us and self._oom.claim()
             ended.append(Ended(child, Exited(child.name, child.kind, pid, ending.code, ending.signal, oom_killed=oom_killed)))
         self.sweep()
         return ended
+
+    def _forget(self, name: str) -> None:
+        self._gone[name] = None
+        if len(self._gone) > REMEMBERED:
+            self._gone.popitem(last=False)
 
     def sweep(self) -> None:
         """Kill strays: processes that were re-parented to us and belong to no living child.
@@ -117,7 +150,7 @@ class Children:
         Each killed stray hands us its own children and a SIGCHLD, so that a whole tree goes in a few rounds.
         """
         strays = linux.children(os.getpid()) - self._by_pid.keys()
-        self._unmarked = {pid: looks for pid, looks in self._unmarked.items() if pid in strays}
+        self._unowned = {pid: looks for pid, looks in self._unowned.items() if pid in strays}
         for pid in strays:
             if not self._has_an_owner(pid):
                 linux.signal_process(pid, signal.SIGKILL)
@@ -127,15 +160,17 @@ class Children:
         if facts is None or facts.session in self._by_pid:
             return True
         mark = linux.environment_value(stray, RUNNER_ID)
-        if mark is None and facts.state != "Z":
-            self._unmarked[stray] = self._unmarked.get(stray, 0) + 1
-            return self._unmarked[stray] < LOOKS_BEFORE_NOBODYS
-        return mark in self._by_name
+        if mark in self._by_name:
+            return True
+        if facts.state == "Z" or mark in self._gone:
+            return False
+        self._unowned[stray] = self._unowned.get(stray, 0) + 1
+        return self._unowned[stray] < (LOOKS_BEFORE_NOBODYS if mark is None else LOOKS_BEFORE_ADOPTION)
 
     @property
     def looking_again(self) -> bool:
         """Whether a stray is still to be judged."""
-        return bool(self._unmarked)
+        return bool(self._unowned)
 
 
 def _next_ended() -> int | None:

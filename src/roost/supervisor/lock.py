@@ -32,7 +32,7 @@ class StateLock:
                 os.close(fd)
                 raise CannotStart(
                     f"already running (pid {holder}) on this state folder ({home}); "
-                    "stop that one first, or start another with `roost up --home OTHER_FOLDER --listen 127.0.0.1:0`"
+                    "stop that one first, or start another with `roost up --home OTHER_FOLDER --port 0`"
                 )
             time.sleep(0.02)
         return cls(fd)

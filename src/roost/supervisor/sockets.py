@@ -114,9 +114,9 @@ def _listen_tcp(family: int, target: tuple[object, ...]) -> socket.socket:
 def _why_not(address: str, error: OSError) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return f"the port of {address} is in use by another program; stop that one or choose another with `roost up --listen HOST:PORT`"
+            return f"the port of {address} is in use by another program; stop that one or choose another with `roost up --port PORT`"
         case errno.EACCES:
-            return f"this user may not listen on {address}; choose a port above 1023 with `roost up --listen HOST:PORT`"
+            return f"this user may not listen on {address}; choose a port above 1023 with `roost up --port PORT`"
         case errno.EADDRNOTAVAIL:
             return f"this machine has no address like that of {address}; 127.0.0.1 (only here) and 0.0.0.0 (everywhere) always work"
         case _:

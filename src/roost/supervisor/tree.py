@@ -29,6 +29,7 @@ from roost.supervisor.succession import End, EndBuilds, GiveUp, Go, HandOver, Or
 PARENT_ENDED: Final = signal.SIGUSR1
 """Comes from the kernel when the guard has ended (see guard.py): nothing may be left of us either."""
 WATCHED: Final = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, PARENT_ENDED)
+ENDS_WITH_SERVER: Final = ("build", "template")
 SWEEP_EVERY_MS: Final = 5_000
 LOOK_AGAIN_MS: Final = 20
 LAST_KILL_LIMIT_MS: Final = 10_000
@@ -154,7 +155,7 @@ class Tree:
                 self._end_server(number, grace_ms)
             case EndBuilds(number):
                 for child in self._children:
-                    if child.kind == "build" and child.server == number:
+                    if child.kind in ENDS_WITH_SERVER and child.server == number:
                         self._children.kill(child)
             case RestartFailed(number, why):
                 log.error("server.restart_failed", still_serving=number, why=why)
@@ -255,6 +256,8 @@ class Tree:
         match message:
             case {"op": "start", "id": int(asked)}:
                 self._tell(number, {"id": asked, **self._start(number, message)})
+            case {"op": "adopt", "id": int(asked), "name": str(name), "kind": str(kind), "pid": int(pid), "grace_ms": int(grace_ms)}:
+                self._adopt(number, asked, Child(name, kind, pid, number, grace_ms))
             case {"op": "stop", "name": str(name), "grace_ms": int(grace_ms)}:
                 if (child := self._asked_for(name)) is not None:
                     self._children.stop(child, grace_ms, now_ms)
@@ -290,6 +293,19 @@ class Tree:
         except (OSError, TypeError, ValueError) as error:
             return {"error": str(error)}
 
+    def _adopt(self, number: int, asked: int, child: Child) -> None:
+        # Also while everything is shut down: a child that nobody watches would be ended without its grace.
+        try:
+            ended = self._children.adopt(child)
+        except OSError as error:
+            self._tell(number, {"id": asked, "error": str(error)})
+            return
+        self._tell(number, {"id": asked, "pid": child.pid})
+        if ended is not None:
+            self._on_exit(ended.child, ended.exited)
+        elif self._stopping is not None and self._stopping.runners_told:
+            self._children.stop(child, min(child.grace_ms, self._options.runner_grace_ms), _now_ms())
+
     def _asked_for(self, name: str) -> Child | None:
         child = self._children.named(name)
         return child if child is not None and child.kind != "server" else None
@@ -305,8 +321,8 @@ class Tree:
 
     def _on_exit(self, child: Child, exited: Exited) -> None:
         log.debug("process.exited", name=exited.name, pid=exited.pid, code=exited.code, signal=exited.signal)
-        if child.kind == "build":
-            # Only whoever asked for a build waits for it.
+        if child.kind in ENDS_WITH_SERVER:
+            # Only whoever asked for it waits for it.
             self._tell(child.server, {"event": "exited", **dataclasses.asdict(exited)})
             return
         self._untold.append(exited)

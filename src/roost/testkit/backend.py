@@ -28,6 +28,7 @@ class FakeBackend:
         self._pids = itertools.count(1000)
         self._on_exit: Callable[[Exited], None] | None = None
         self._untold: list[Exited] = []
+        self._lost: set[str] = set()
         self._running: dict[str, FakeRunner] = {}
         self.door: Callable[[], asyncio.Protocol] | None = None
         """Makes the server's end of a new connection; None while there is no server."""
@@ -37,7 +38,7 @@ class FakeBackend:
         self.received: list[Received] = []
         """Every call that began to run, in order."""
         self.most: Counter[str] = Counter()
-        """The most runners of each revision that lived at the same time."""
+        """The most runners of each revision at the same time, without those that were told to go."""
 
     def plays(self, revision_id: str, *scripts: Script) -> None:
         """The nth runner of this revision plays the nth script, later ones the last; without any, the plain one."""
@@ -46,6 +47,11 @@ class FakeBackend:
     def running(self, revision_id: str | None = None) -> list[FakeRunner]:
         """The living runners, oldest first."""
         return [runner for runner in self._running.values() if revision_id in (None, runner.launch.revision.id)]
+
+    def lose(self, runner_id: str) -> None:
+        """This runner ends and nobody will ever say so, as when the whole machine was started anew."""
+        self._lost.add(runner_id)
+        self._running[runner_id].kill()
 
     def crash_of_server(self) -> None:
         """Nobody listens any more, until somebody subscribes and opens the door."""
@@ -67,7 +73,8 @@ class FakeBackend:
             raise OSError(script.start_error)
         around = Surroundings(self._dial, self._now_ms, self.received.append, self._ended)
         runner = self._running[launch.runner_id] = FakeRunner(launch, script, next(self._pids), around)
-        self.most[revision_id] = max(self.most[revision_id], len(self.running(revision_id)))
+        staying = [other for other in self.running(revision_id) if not other.leaving]
+        self.most[revision_id] = max(self.most[revision_id], len(staying))
         return runner.pid
 
     async def stop(self, runner_id: str, grace_ms: int) -> None:
@@ -84,6 +91,9 @@ class FakeBackend:
     async def living(self) -> dict[str, int]:
         return {runner.id: runner.pid for runner in self._running.values()}
 
+    async def stopped(self) -> frozenset[str]:
+        return frozenset(runner.id for runner in self._running.values() if runner.frozen)
+
     def subscribe(self, on_exit: Callable[[Exited], None]) -> None:
         self._on_exit = on_exit
         untold, self._untold = self._untold, []
@@ -99,7 +109,8 @@ class FakeBackend:
 
     def _ended(self, exited: Exited) -> None:
         del self._running[exited.name]
-        asyncio.get_running_loop().call_later(_EXIT_TOLD_S, self._tell, exited)
+        if exited.name not in self._lost:
+            asyncio.get_running_loop().call_later(_EXIT_TOLD_S, self._tell, exited)
 
     def _tell(self, exited: Exited) -> None:
         if self._on_exit is not None:

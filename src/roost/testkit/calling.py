@@ -47,6 +47,8 @@ class Calling:
 
     def __init__(self, app: Asgi, request: MutableMapping[str, Any], body: bytes, now_ms: Callable[[], int]) -> None:
         self.reply = Reply()
+        self.left = False
+        """The caller hung up."""
         self._body: bytes | None = body
         self._now_ms = now_ms
         self._began_ms = now_ms()
@@ -65,13 +67,17 @@ class Calling:
 
     def hang_up(self) -> None:
         """The caller's connection breaks."""
+        self.left = True
+        self._end()
+
+    def _end(self) -> None:
         self._gone.set()
         self._caller.gone()
 
     def abort(self) -> None:
         """The server breaks the connection."""
         self.reply.broken = self.reply.broken or not self.reply.complete
-        self.hang_up()
+        self._end()
 
     def lose_server(self) -> None:
         """The process that served this call is gone."""

@@ -49,18 +49,28 @@ class FakeRunner:
         self.calls = 0
         """Handlers that run now, those that take no slot included."""
         self.ended = asyncio.Event()
+        self.frozen = False
+        self.deaf = False
+        """It dials nobody any more: a process whose threads are all stuck."""
         self._control = _Control(self)
         self._lines: set[_Calls] = set()
+        self._newest: _Calls | None = None
+        """To the server that serves now; older ones end with the calls on them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._rested = asyncio.Event()
         self._terminated = False
         self.spawn(self._live())
 
+    @property
+    def leaving(self) -> bool:
+        """It was told to go, gently or not."""
+        return self._terminated or self.slots.draining
+
     # what tests do to it
 
     def terminate(self) -> None:
         """SIGTERM."""
-        if self.script.ignores_sigterm or self._terminated:
+        if self.script.ignores_sigterm or self._terminated or self.frozen:
             return
         self._terminated = True
         if self.state != "READY" or not self.script.goes_away_on_sigterm:
@@ -70,6 +80,10 @@ class FakeRunner:
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         self.end(signal_number=int(number))
+
+    def freeze(self) -> None:
+        """SIGSTOP: it hears and says nothing any more, and only SIGKILL ends it."""
+        self.frozen = True
 
     def occupy(self) -> None:
         """Take a slot for a call of some other gateway."""
@@ -99,10 +113,15 @@ class FakeRunner:
             self.state = "READY"
             await self._dial()
 
+    def dial(self, protocol: asyncio.Protocol) -> PipeEnd:
+        if self.deaf or self.frozen:
+            raise ConnectionRefusedError("this runner dials nobody any more")
+        return self.around.dial(protocol)
+
     async def _dial(self) -> None:
         while not self.slots.draining:
             with contextlib.suppress(ConnectionRefusedError):
-                self.around.dial(_Calls(self))
+                self.dial(_Calls(self))
                 return
             await asyncio.sleep(0.05)
 
@@ -138,6 +157,8 @@ class FakeRunner:
     # orders of the server
 
     def order(self, body: dict[str, Any]) -> None:
+        if self.frozen:
+            return
         match body.get("op"):
             case "ping":
                 if not self.script.holds_loop:
@@ -154,24 +175,29 @@ class FakeRunner:
     # for its connections
 
     def hello(self, kind: str) -> bytes:
-        hello = Hello(kind, self.id, self.launch.token, LINK_VERSIONS, self.pid, "fake", self.state, self.slots.limit)
+        hello = Hello(
+            kind, self.id, self.launch.token, LINK_VERSIONS, self.pid, "fake", self.state, self.slots.limit, self.slots.in_use
+        )  # fmt: skip
         return frames.frame(frames.HELLO, 0, json.dumps(hello.to_json()).encode())
 
     def welcomed(self, line: _Calls) -> None:
         self._lines.add(line)
+        self._newest = line
+        line.tell_held(self.slots.in_use - line.session.slots_taken)
         if self.slots.draining:
             line.go_away()
         self._control.report({"op": "state", "state": "READY"})
 
     def lost(self, line: _Calls) -> None:
-        was_welcome = line in self._lines
         self._lines.discard(line)
-        if was_welcome and not self.ended.is_set():
+        if line is self._newest and not self.ended.is_set():
             self.spawn(self._dial())
 
     def rested(self) -> None:
         self.calls -= 1
         self._rested.set()
+        if self._newest is not None and self._newest.held:
+            self._newest.tell_held(self.slots.in_use - self._newest.session.slots_taken)
 
     def spawn(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
@@ -203,7 +229,7 @@ class _Control(asyncio.Protocol):
             self._reader, self._welcome = frames.Reader(), False
             self._lost.clear()
             with contextlib.suppress(ConnectionRefusedError):
-                self._transport = self._runner.around.dial(self)
+                self._transport = self._runner.dial(self)
                 self._transport.write(self._runner.hello("control"))
                 await self._lost.wait()
                 pause = 0.02
@@ -260,7 +286,8 @@ class _Calls(asyncio.Protocol):
 
     def __init__(self, runner: FakeRunner) -> None:
         self._runner = runner
-        self._session = RunnerSession(runner.slots)
+        self.session = RunnerSession(runner.slots)
+        self.held = runner.slots.in_use
         self._streams: dict[int, _Stream] = {}
         self._transport: PipeEnd | None = None
         self._credit = asyncio.Event()
@@ -273,7 +300,9 @@ class _Calls(asyncio.Protocol):
         transport.write(self._runner.hello("calls"))
 
     def data_received(self, data: bytes) -> None:
-        for kind, stream, value in self._session.receive(data):
+        if self._runner.frozen:
+            return
+        for kind, stream, value in self.session.receive(data):
             if kind == frames.WELCOME:
                 self._runner.welcomed(self)
             elif kind == frames.REFUSED:
@@ -292,18 +321,25 @@ class _Calls(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        for stream in self._session.broken():
+        for stream in self.session.broken():
             if stream in self._streams:
                 self._caller_gone(stream)
             else:
-                self._session.done(stream)
+                self.session.done(stream)
         self._credit.set()
         if not self.confirmed.done():
             self.confirmed.set_result(None)
         self._runner.lost(self)
 
+    def tell_held(self, calls: int) -> None:
+        """To the server that serves now: so many slots are taken by calls of earlier ones."""
+        if calls != self.held:
+            self.held = calls
+            self.session.control({"op": "held", "calls": calls})
+            self._plan_flush()
+
     def go_away(self) -> None:
-        self._session.go_away()
+        self.session.go_away()
         self._plan_flush()
 
     def hang_up(self) -> None:
@@ -316,7 +352,7 @@ class _Calls(asyncio.Protocol):
     def _fed(self, stream: int, data: bytes, end: bool) -> None:
         entry = self._streams[stream]
         entry.body += data
-        self._session.consumed(stream, len(data))
+        self.session.consumed(stream, len(data))
         if end:
             self._runner.calls += 1
             entry.task = self._runner.spawn(self._serve(stream, entry))
@@ -330,7 +366,7 @@ class _Calls(asyncio.Protocol):
 
     async def _serve(self, stream: int, entry: _Stream) -> None:
         runner = self._runner
-        call = Received(runner.id, entry.head, bytes(entry.body), runner.around.now_ms(), not self._session.takes_slot(stream))
+        call = Received(runner.id, entry.head, bytes(entry.body), runner.around.now_ms(), not self.session.takes_slot(stream))
         runner.around.ran(call)
         try:
             reply = runner.script.answer(call)
@@ -348,29 +384,29 @@ class _Calls(asyncio.Protocol):
         await self._sleep(reply.after_ms)
         if isinstance(reply, Crash):
             if reply.head_first:
-                self._session.respond(stream, ResponseHead(200, []))
-                self._session.send_body(stream, b"the beginning")
+                self.session.respond(stream, ResponseHead(200, []))
+                self.session.send_body(stream, b"the beginning")
                 self._flush()
             self._runner.end(signal_number=reply.signal)
             return
-        self._session.respond(stream, ResponseHead(reply.status, list(reply.headers)))
+        self.session.respond(stream, ResponseHead(reply.status, list(reply.headers)))
         if reply.stream_ms:
             self._plan_flush()
             await self._sleep(reply.stream_ms)
-        self._session.send_body(stream, reply.body, end=True)
+        self.session.send_body(stream, reply.body, end=True)
         self._plan_flush()
-        while not self._session.writable(stream) and self._transport is not None:
+        while not self.session.writable(stream) and self._transport is not None:
             self._credit.clear()
             await self._credit.wait()
         await self._sleep(reply.linger_ms)
 
     def _fail(self, stream: int) -> None:
-        self._session.reset(stream, "runner_server_error", "the handler was cancelled")
+        self.session.reset(stream, "runner_server_error", "the handler was cancelled")
         self._done(stream)
 
     def _done(self, stream: int) -> None:
         self._streams.pop(stream, None)
-        self._session.done(stream)
+        self.session.done(stream)
         self._plan_flush()
 
     async def _sleep(self, ms: int) -> None:
@@ -386,6 +422,8 @@ class _Calls(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flush_planned = False
-        data = self._session.take()
+        if self._runner.frozen:
+            return
+        data = self.session.take()
         if data and self._transport is not None:
             self._transport.write(data)

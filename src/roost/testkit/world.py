@@ -10,7 +10,7 @@ Runs on a `VirtualLoop`: `await world.advance(3600)` takes milliseconds, and wha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ _UNDER_WAY = (RevisionState.BUILDING, RevisionState.STARTING)
 
 
 class World:
-    """Made by `World.open`. `server` is the one that lives now; `backend` and the store's content outlive it."""
+    """Made by `World.open`. `server` is the one that lives now; `backend` and `disk` outlive it."""
 
     def __init__(self, home: Path, disk: Disk, settings: Settings, node: Node) -> None:
         loop = asyncio.get_running_loop()
@@ -46,7 +46,7 @@ class World:
         self.backend = FakeBackend(self.clock.now_ms)
         self.server: Server
         self._paths = Paths(home)
-        self._disk = disk
+        self.disk = disk
         self._settings = settings
         self._node = node
         self._calls: list[Calling] = []
@@ -64,7 +64,7 @@ class World:
         for runner in self.backend.running():
             runner.kill()
         await self.settle()
-        await self._disk.close()
+        await self.disk.close()
 
     # the server's life
 
@@ -72,7 +72,7 @@ class World:
         """A new server on what the one before it left."""
         backend: Backend = self.backend
         self.server = Server(
-            store=await self._disk.store(self.clock),
+            store=await self.disk.store(self.clock),
             clock=self.clock,
             spawner=LocalSpawner(),
             backend=backend,
@@ -196,6 +196,9 @@ class World:
     async def advance(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         await self.settle()
+
+    def later(self, seconds: float, do: Callable[[], object]) -> None:
+        asyncio.get_running_loop().call_later(seconds, do)
 
     async def settle(self) -> None:
         """Until nothing more happens by itself: the clock moves on only then."""

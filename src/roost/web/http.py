@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from email.utils import formatdate
 
 import uvicorn
 from uvicorn.server import ServerState
 
+from roost.kit import log
 from roost.web.answers import Asgi
 from roost.web.protocol import LimitedProtocol
 
 KEEP_ALIVE_S = 75
+
+
+class _IntoOurLog(logging.Handler):
+    """What uvicorn says, in our lines. What a caller alone can cause is debug: it must not fill an operator's log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say = log.error if record.levelno >= logging.ERROR else log.debug
+        say("http.said", message=record.getMessage())
 
 
 class HttpServer:
@@ -32,6 +42,9 @@ class HttpServer:
             proxy_headers=False,
         )
         self._config.load()
+        uvicorn_log = logging.getLogger("uvicorn")
+        uvicorn_log.handlers = [_IntoOurLog()]
+        uvicorn_log.propagate = False
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
         self._clock: asyncio.Task[None] | None = None

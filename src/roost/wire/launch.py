@@ -4,16 +4,30 @@ The control connection carries CONTROL frames (frames.py) whose payload is one J
 
 runner -> server
     {"op": "state", "state": "SETUP"}                       the class is loaded, setup() begins
-    {"op": "state", "state": "READY"}                       setup() ended, calls may be sent
-    {"op": "failed", "stage": "load"|"setup"|"serve", "error": text, "traceback": text, "hint": text}
+    {"op": "state", "state": "READY", "ms": {stage: ms}}    setup() ended, calls may be sent; how long load, preload and setup took
+    {"op": "failed", "stage": "load"|"preload"|"setup"|"serve", "error": text, "traceback": text, "hint": text}
     {"op": "pong", "id": n}                                 the app's own event loop has answered the ping
     {"op": "stack", "id": n, "text": str}
+runner -> server, on the newest call connection
+    {"op": "held", "calls": n}                              so many slots are taken by calls of earlier servers still
 server -> runner
     {"op": "ping", "id": n}                                 answered once the app's loop had its turn
     {"op": "drain"}                                         take no new calls: every RESERVE is answered BUSY, GOAWAY goes out
     {"op": "slots", "limit": n}                             take so many calls at once from now on
     {"op": "redial"}                                        the server hands over: dial home again, keep this until it is closed
     {"op": "stack", "id": n}
+
+A template (docs/decisions/0003-templates.md) has one connection, of the same kind:
+
+template -> server
+    {"op": "ready", "ms": n}                                orders may be sent
+    {"op": "refused", "reason": text}                       it is not fit to be forked, and ends
+    {"op": "forked", "id": n, "pid": n}                     a child of nobody: whoever reads this has the supervisor adopt it
+    {"op": "not_forked", "id": n, "error": text}
+server -> template
+    {"op": "fork", "id": n, "ticket": {...}, "output": path, "until_ms": n}
+                                                            become a runner (Ticket) or a template (TemplateTicket) in a fork; not
+                                                            after that moment of the machine's monotonic clock
 """
 
 from __future__ import annotations
@@ -60,11 +74,38 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateTicket:
+    """All that a template is told: on the stdin of a base template, in the order to fork a revision's."""
+
+    template_id: str
+    token: str
+    addresses: tuple[str, ...]
+    limit_ms: int
+    """How long the imports and preload() may take."""
+    bundle: str = ""
+    """Folder with `app.pkl` and `files/`; "" for a base template, which holds nothing of any author."""
+    working_dir: str = ""
+    env: dict[str, str] = field(default_factory=dict[str, str])
+    """What the app's code may see in `os.environ` while it is imported: nothing that is secret or one runner's own."""
+
+    def to_json(self) -> str:
+        return json.dumps({"kind": "template", **dataclasses.asdict(self)})
+
+
+def read_ticket(text: str) -> Ticket | TemplateTicket:
+    """Either ticket from its JSON."""
+    value: dict[str, Any] = json.loads(text)
+    if value.pop("kind", "") != "template":
+        return Ticket.from_json(text)
+    return TemplateTicket(**{**value, "addresses": tuple(value["addresses"])})
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """The first frame on each link connection, from the runner. `versions` are link versions it can speak, best first."""
 
     kind: str
-    """"control" or "calls"."""
+    """"control" or "calls" of a runner, or "template"; `runner_id` is then the template's."""
     runner_id: str
     token: str
     versions: tuple[int, ...]
@@ -74,6 +115,8 @@ class Hello:
     """"SETUP" or "READY": a runner that dials home again after a crash of the server says how far it is."""
     slots: int = 1
     """Calls that it takes at once."""
+    held: int = 0
+    """Slots taken by calls that a server before this one sent; a "held" order says when the number changes."""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

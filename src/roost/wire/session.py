@@ -279,6 +279,11 @@ class RunnerSession(_Session):
         entry = self._streams.get(stream)
         return entry is not None and entry.takes_slot
 
+    @property
+    def slots_taken(self) -> int:
+        """How many slots this session's calls take."""
+        return sum(1 for entry in self._streams.values() if entry.takes_slot)
+
     def respond(self, stream: int, head: ResponseHead) -> None:
         if stream in self._streams:
             self._out.append(frames.frame(frames.RESPONSE, stream, head.encode()))

@@ -1,5 +1,8 @@
-import roost
 from pydantic import BaseModel
+
+import roost
+
+
 class Input(BaseModel):
     name: str = "world"
 class Output(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from roost.api.verdict import GIVEN_UP, failure
-from roost.core import fleet, rollout
+from roost.core import fate, fleet, rollout
 from roost.core.model import Env, EnvState, Process, Recipe, RevisionState, RunnerSeen, RunnerState
 from tests.unit.api.world import revision_of
 
@@ -45,6 +45,11 @@ def test_a_setup_that_raises_has_failed_in_its_own_words():
     error = failure(failed("setup() raised: ValueError: no\nsecond line"), None, was_built=True)
     assert (error.code, error.detail) == ("setup_failed", "setup() raised: ValueError: no\nsecond line")
     assert error.hint
+
+
+def test_a_process_that_ended_by_itself_is_told_with_when_it_did():
+    error = failure(failed(fate.describe_end(3, None)), None, was_built=True)
+    assert (error.code, error.detail) == ("setup_failed", "the runner ended before setup() was done: the process exited with code 3")
 
 
 def test_what_fails_before_it_is_built_is_a_failed_build_whatever_its_words():

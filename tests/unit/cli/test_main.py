@@ -60,7 +60,23 @@ def test_the_singular_of_a_noun_is_the_noun(capsys: pytest.CaptureFixture[str]) 
 
 def test_wrong_usage_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["deploy", "--auth", "nobody"]) == 2
-    assert "'nobody' is not one of private, public, shared" in " ".join(capsys.readouterr().err.split())
+    assert capsys.readouterr().err == (
+        "✗ Invalid value for '--auth': 'nobody' is not one of private, public, shared.\n"
+        "  Usage: roost deploy [OPTIONS] [REF]\n"
+        "  `roost deploy --help` tells more.\n"
+    )
+
+
+def test_a_misspelt_option_suggests_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deploy", "--machine-typ", "S", "hello.py"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("✗ No such option: --machine-typ") and "--machine-type" in said.splitlines()[0]
+
+
+def test_a_noun_without_a_verb_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["apps"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Usage: roost apps") and "delete" in said
 
 
 def _nobodys_port() -> int:

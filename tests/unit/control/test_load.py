@@ -156,6 +156,22 @@ def test_an_exception_in_the_authors_file_shows_their_frames_only(folder: Path):
     assert "bad" not in sys.modules
 
 
+@pytest.mark.parametrize(
+    ("body", "line", "words"),
+    [
+        ("    def __init__(self): ...\n", 2, "an App has no __init__ of its own"),
+        ("    keep_alife = 3\n", 2, "Did you mean 'keep_alive'?"),
+        ('    @roost.endpoint("no-slash")\n    def go(self): ...\n', 3, "no-slash"),
+    ],
+)
+def test_a_declaration_that_roost_refuses_is_said_with_its_line_and_without_our_frames(folder: Path, body: str, line: int, words: str):
+    write(folder, wrong=f"import roost\nclass A(roost.App):\n{body}")
+    with pytest.raises(LoadError) as refused:
+        resolve("wrong.py", folder)
+    assert refused.value.detail.startswith(f"wrong.py, line {line}: ") and words in refused.value.detail
+    assert refused.value.traceback == ""
+
+
 def test_a_missing_package_at_the_top_of_the_file_is_explained(folder: Path):
     write(folder, needs="import a_package_of_the_runner\n")
     with pytest.raises(LoadError) as refused:

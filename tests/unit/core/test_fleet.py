@@ -140,6 +140,14 @@ def test_a_living_runner_without_a_connection_is_killed_after_ten_seconds() -> N
     assert "no connection for" in killed.reason
 
 
+def test_a_runner_stopped_by_a_signal_is_killed_after_ten_seconds() -> None:
+    frozen = replace(runner(state=RunnerState.RUNNING), in_flight=1, stopped_since_ms=NOW - 10_000)
+    assert look(WANTED1, frozen) == Plan((), recheck_ms=1)
+    killed = look(WANTED1, replace(frozen, stopped_since_ms=NOW - 10_001)).actions[0]
+    assert isinstance(killed, Kill)
+    assert "was stopped (SIGSTOP) for" in killed.reason
+
+
 def test_a_terminated_runner_is_nobody() -> None:
     assert look(WANTED1, runner(state=RunnerState.TERMINATED)).actions == (Start("new", 1, "1 waiting"),)
 
@@ -177,6 +185,14 @@ def test_after_the_back_off_one_runner_tries_and_all_follow_when_it_is_ready() -
     assert only(look(Wanted("new", 3), runner("a"), backoff=after_success())) == Start("new", 2, "")
 
 
+def test_a_start_that_fails_in_this_plan_is_not_tried_again_in_it() -> None:
+    late = runner("late", RunnerState.SETUP, age_ms=60_001)
+    assert [type(action) for action in look(WANTED1, late).actions] == [Kill]
+    warm = replace(late, revision_id="next")
+    made = look(replace(WANTED1, warm_revision_id="next", warm_runners=1), runner("a"), warm)
+    assert [type(action) for action in made.actions] == [Kill]
+
+
 @dataclass
 class World:
     """The smallest engine: does what the plan says, in a time of its own."""
@@ -207,7 +223,9 @@ class World:
                 self.change(self.index(name), RunnerEvent.DRAIN)
             case Stop(name):
                 self.change(self.index(name), RunnerEvent.STOP)
-            case Kill(name):
+            case Kill(name, reason, failed_start):
+                if failed_start:
+                    self.backoff = after_failure(self.backoff, self.runners[self.index(name)].created_ms, reason, self.now_ms)
                 self.change(self.index(name), RunnerEvent.KILL)
             case DeclareLost(name):
                 self.change(self.index(name), RunnerEvent.LOST)

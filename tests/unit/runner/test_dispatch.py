@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from roost.runner.dispatch import Call
 from roost.runner.logs import Output
 from roost.wire.frames import RequestHead, ResponseHead
@@ -34,6 +36,9 @@ class Recorder:
 
     async def drained(self, stream: int) -> None:
         pass
+
+    def process_ends(self) -> None:
+        self.said.append(("process ends",))
 
 
 def call(wire: Recorder, head: RequestHead | None = None) -> Call:
@@ -66,6 +71,16 @@ async def test_an_app_that_raises_before_its_answer_is_a_named_failure(capfd):
     await call(wire).run(app)
     assert wire.said == [("reset", "runner_server_error"), ("done",)]
     assert "KeyError" in capfd.readouterr().err
+
+
+async def test_an_app_that_exits_ends_the_process_and_says_nothing_of_the_call():
+    async def app(scope, receive, send):
+        raise SystemExit(3)
+
+    wire = Recorder()
+    with pytest.raises(SystemExit):
+        await call(wire).run(app)
+    assert wire.said == [("process ends",), ("done",)]
 
 
 async def test_an_app_that_stops_in_the_middle_of_its_answer_is_incomplete():

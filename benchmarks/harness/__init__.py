@@ -1,0 +1,1 @@
+"""What the subjects share: servers that end, load, figures, tables."""

@@ -1,0 +1,49 @@
+"""An app from its bundle to an instance that only lacks setup(): in a runner of its own, or in a template for many."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roost.runner.dispatch import AsgiApp
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a template hands to its forks."""
+
+    app: Any
+    asgi: AsgiApp | None
+    """The app's ASGI application; None where the author's own code takes part in making it, which may need what setup() did."""
+
+
+def enter(bundle: str, working_dir: str) -> None:
+    """Begin in the folder of the app's files, from which it may also import."""
+    folder = os.path.join(bundle, "files", working_dir)
+    if os.path.isdir(folder):
+        os.chdir(folder)
+        sys.path.append(folder)
+
+
+def load_app(bundle: str) -> Any:
+    """The instance that will serve. Raises LoadError, and whatever the author's imports raise."""
+    # Late: everything that the author's environment may lack must fail inside the caller's report.
+    from roost.runner.unpickle import load_class
+    from roost.sdk.app import create
+
+    return create(load_class(Path(bundle) / "app.pkl"))
+
+
+def assemble_early(app: Any) -> AsgiApp | None:
+    """The ASGI application before setup(), if it is the same as after it: none of the hooks is the author's own."""
+    from roost.sdk.app import App
+    from roost.sdk.asgi import build_asgi
+
+    hooks = ("_build_app", "_add_extra_middlewares", "_add_extra_routes", "lifespan", "collect_routes")
+    if any(getattr(type(app), hook, None) is not getattr(App, hook) for hook in hooks if hook != "collect_routes"):
+        return None
+    # An endpoint that setup() replaces on the instance would be another than the one found here.
+    return build_asgi(app) if type(app).setup is App.setup or not vars(app).keys() & type(app).collect_routes().keys() else None
