@@ -3,12 +3,14 @@
     python -m benchmarks                  all, in one go
     python -m benchmarks echo slots       some
     make bench ONLY=echo ARGS=--quick     the same from make
+
+Slow is no failure: the exit code is 1 when something is broken.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import importlib
 import json
 import signal
@@ -97,7 +99,7 @@ def one(name: str, options: Options) -> Bench | None:
 def keep(name: str, bench: Bench, where: dict[str, Any]) -> None:
     """Replace this subject's figures in the results; those of others stay, each with its own time and machine."""
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    at = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
     results[name] = {"at": at, **where, "figures": {figure.name: figure.to_json() for figure in bench.figures}}
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 

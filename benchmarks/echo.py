@@ -90,7 +90,9 @@ http {{
   server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; }} }}
 }}
 """)
-    with listening(["nginx", "-p", str(home), "-e", str(home / "error.log"), "-c", str(home / "nginx.conf")], port, folder / "nginx.log") as process:
+    with listening(
+        ["nginx", "-p", str(home), "-e", str(home / "error.log"), "-c", str(home / "nginx.conf")], port, folder / "nginx.log"
+    ) as process:
         worker = next(pid for pid in processes.tree(process.pid) if pid != process.pid)
         yield Contender(Post(f"http://127.0.0.1:{port}/", BODY), {"proxy": worker, **bare.processes})
 

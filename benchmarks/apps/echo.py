@@ -1,7 +1,8 @@
 """The handler of every comparison, as a Roost app. echo_bare.py is the same under uvicorn alone."""
 
-import roost
 from pydantic import BaseModel
+
+import roost
 
 
 class Input(BaseModel):

@@ -2,8 +2,9 @@
 
 import asyncio
 
-import roost
 from pydantic import BaseModel
+
+import roost
 
 
 class Input(BaseModel):

@@ -1,7 +1,8 @@
 """As little as an app can be."""
 
-import roost
 from pydantic import BaseModel
+
+import roost
 
 
 class Input(BaseModel):

@@ -1,8 +1,9 @@
 """An app for slow callers: it streams more than anyone reads, and says how much of it was taken."""
 
-import roost
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+
+import roost
 
 CHUNK = b"x" * 64 * 1024
 

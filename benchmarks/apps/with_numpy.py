@@ -1,8 +1,9 @@
 """An app whose module imports numpy."""
 
 import numpy as np
-import roost
 from pydantic import BaseModel
+
+import roost
 
 
 class Input(BaseModel):

@@ -1,8 +1,9 @@
 """An app whose module imports torch."""
 
-import roost
 import torch
 from pydantic import BaseModel
+
+import roost
 
 
 class Input(BaseModel):

@@ -1,7 +1,8 @@
 """500 MB that every runner reads and none changes."""
 
-import roost
 from pydantic import BaseModel
+
+import roost
 
 
 class Input(BaseModel):

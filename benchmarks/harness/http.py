@@ -17,12 +17,16 @@ class Answer:
     ms: float
 
 
-def call(port: int, path: str, body: bytes = b"{}", headers: Mapping[str, str] | None = None, method: str = "POST", timeout_s: float = 60) -> Answer:
+def call(
+    port: int, path: str, body: bytes = b"{}", headers: Mapping[str, str] | None = None, method: str = "POST", timeout_s: float = 60
+) -> Answer:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         connection.connect()
         begin = time.perf_counter()
-        connection.request(method, path, body=body if method != "GET" else None, headers={"content-type": "application/json", **(headers or {})})
+        connection.request(
+            method, path, body=body if method != "GET" else None, headers={"content-type": "application/json", **(headers or {})}
+        )
         response = connection.getresponse()
         content = response.read()
         took = (time.perf_counter() - begin) * 1000

@@ -52,3 +52,20 @@ def tree(root: int) -> list[int]:
         found.append(pid)
         todo += children.get(pid, [])
     return found
+
+
+def family(root: int) -> dict[int, str]:
+    """A process and its descendants, each with when it began: a number alone may be another's tomorrow."""
+    return {pid: began for pid in tree(root) if (began := _began(pid))}
+
+
+def still(family: dict[int, str]) -> list[int]:
+    """Those of them that live on."""
+    return [pid for pid, began in family.items() if _began(pid) == began]
+
+
+def _began(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]
+    return ""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+from benchmarks.harness import processes
 
 PATIENCE_S = 60.0
 _PR_SET_PDEATHSIG = 1
@@ -42,26 +45,44 @@ def listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def program(words: Sequence[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A process for a while. SIGTERM ends it; SIGKILL if that takes longer than 45 s."""
+def program(
+    words: Sequence[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process for a while. SIGTERM ends it, SIGKILL if that takes longer than 45 s, and what it leaves behind ends too."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, cwd=cwd, start_new_session=True, preexec_fn=_end_with_us
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=_end_with_us,  # noqa: PLW1509  # servers are started while there is one thread
         )
     try:
         yield process
     finally:
+        family = processes.family(process.pid)
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(45)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for pid in processes.still(family):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
 def listening(
-    words: Sequence[str], port: int, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, patience_s: float = PATIENCE_S
+    words: Sequence[str],
+    port: int,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program, from when it listens on the port. Raises Broken with its log when it ends before."""
     with program(words, log, env, cwd) as process:

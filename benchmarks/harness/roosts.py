@@ -48,7 +48,9 @@ class Roost:
         """Deploy an app as private; answers its path on the port, `/owner/name`. `python_path`: packages that its module imports."""
         env = {**self.env, **({"PYTHONPATH": str(python_path)} if python_path is not None else {})}
         words = [*_ROOST, "deploy", str(app), "--auth", "private", "--json"]
-        done = subprocess.run(words, env=env, cwd=app.parent, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=600)
+        done = subprocess.run(
+            words, env=env, cwd=app.parent, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=600
+        )
         if done.returncode:
             raise Broken(f"roost deploy {app.name}: exit {done.returncode}\n{done.stderr[-4000:]}")
         path = f"/{self.api('GET', '/v1/whoami')['owner']}/{json.loads(done.stdout)['app_name']}"

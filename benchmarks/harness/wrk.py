@@ -88,5 +88,5 @@ def press(post: Post, callers: int, seconds: int) -> Load:
 
 
 def _quoted(text: str) -> str:
-    """A Lua string. Everything but plain letters is escaped by its byte."""
-    return '"' + "".join(char if char.isascii() and char.isalnum() else "".join(f"\\{byte:03}" for byte in char.encode()) for char in text) + '"'
+    """A Lua string. Everything but plain letters and digits is escaped by its byte."""
+    return '"' + "".join(chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\{byte:03}" for byte in text.encode()) + '"'

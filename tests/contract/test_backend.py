@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -21,7 +23,6 @@ from roost.backends.base import Backend, Launch
 from roost.backends.process import Places, ProcessBackend
 from roost.core.model import Revision, RevisionState
 from roost.core.placement import MachineType, Place
-from roost.kit import linux
 from roost.kit.clock import SystemClock
 from roost.kit.process import LocalSpawner
 from roost.kit.spawn import Exited
@@ -48,6 +49,9 @@ link.connect(ticket["addresses"][0].removeprefix("unix:"))
 link.sendall(struct.pack(">IBI", len(payload), 1, 0) + payload)
 time.sleep(600)
 """
+
+
+Found = TypeVar("Found")
 
 
 class Door(asyncio.Protocol):
@@ -91,7 +95,7 @@ class Bench:
     async def hello_of(self, runner_id: str) -> Hello:
         return await self._first(lambda: [hello for hello in self.hellos if hello.runner_id == runner_id and hello.kind == "calls"])
 
-    async def _first(self, find: Callable[[], list[object]]):
+    async def _first(self, find: Callable[[], list[Found]]) -> Found:
         while not (found := find()):
             self._news.clear()
             await asyncio.wait_for(self._news.wait(), 10)
@@ -104,10 +108,10 @@ async def fake(_: Path) -> AsyncIterator[Bench]:
     bench = Bench(backend)
     backend.subscribe(bench.ended)
     backend.door = lambda: Door(bench.heard)
-    quick = {"load_ms": 0, "setup_ms": 1}
-    backend.plays("plain", Script(**quick))
-    backend.plays("stubborn", Script(ignores_sigterm=True, **quick))
-    backend.plays("dies", Script(setup_error="no", **quick))
+    quick = Script(load_ms=0, setup_ms=1)
+    backend.plays("plain", quick)
+    backend.plays("stubborn", dataclasses.replace(quick, ignores_sigterm=True))
+    backend.plays("dies", dataclasses.replace(quick, setup_error="no"))
     backend.plays("impossible", Script(start_error="cannot start it: there is no such program"))
     yield bench
     for runner in backend.running():
@@ -211,8 +215,7 @@ async def test_a_runner_that_a_signal_has_stopped_is_said_to_be(bench: Bench) ->
         bench.backend.running()[0].freeze()
     else:
         os.kill(pid, signal.SIGSTOP)
-        while linux.stat(pid).state != "T":  # type: ignore[union-attr]  # it lives
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
     assert await bench.backend.stopped() == {"r1"}
     await bench.backend.kill("r1")
     assert (await bench.exit_of("r1")).signal == signal.SIGKILL

@@ -12,7 +12,7 @@ from roost.testkit.calling import Calling
 from roost.testkit.script import Answer, Crash, Received, Script
 from roost.testkit.world import World
 
-CALLS = 800
+CALLS = 600
 MAXIMUM = 4
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from roost.core.placement import Node
 from roost.testkit.script import FOREVER, Answer, Script, always
 from roost.testkit.world import World
+from tests.sim.conftest import Another
 
 BROKEN = Script(setup_error="ValueError: no weights")
 
@@ -29,7 +32,7 @@ async def test_the_pause_grows_by_thirty_seconds_up_to_ten_minutes(world: World)
     await world.app(BROKEN, min_concurrency=1)
     await world.advance(7_000)
     at = world.backend.started_ms
-    pauses = [round((later - earlier - 1_000) / 1_000) for earlier, later in zip(at, at[1:], strict=False)]
+    pauses = [round((later - earlier - 1_000) / 1_000) for earlier, later in itertools.pairwise(at)]
     assert pauses[:4] == [30, 60, 90, 120]
     assert max(pauses) == pauses[-1] == 600
 
@@ -102,18 +105,17 @@ async def test_a_caller_of_an_app_with_a_busy_runner_is_not_told_of_failed_start
     assert (await second).status == 200
 
 
-async def test_no_room_is_told_after_a_minute(home, world: World) -> None:
-    small = await World.open(home, node=Node(cpus=0.5, memory_mb=300))
+async def test_no_room_is_told_after_a_minute(another: Another) -> None:
+    small = await another(node=Node(cpus=0.5, memory_mb=300))
     await small.app(Script(answer=always(Answer(after_ms=600_000))), machine_types=("XL",))
     reply = await small.call()
     assert (reply.status, reply.error_type, reply.ms) == (503, "runner_scheduling_failure", pytest.approx(60_000, abs=100))
     assert reply.headers["retry-after"] == "60"
     assert small.backend.launches == [] and small.waiting() == 0
-    await small.close()
 
 
-async def test_room_that_comes_in_time_is_used(home, world: World) -> None:
-    small = await World.open(home, node=Node(cpus=0.25, memory_mb=4 * 1024))
+async def test_room_that_comes_in_time_is_used(another: Another) -> None:
+    small = await another(node=Node(cpus=0.25, memory_mb=4 * 1024))
     await small.app(Script(answer=always(Answer(after_ms=20_000))), name="first", machine_types=("L",), keep_alive_ms=1_000)
     await small.app(name="second", machine_types=("L",))
     first = small.call("/me/first")
@@ -121,4 +123,3 @@ async def test_room_that_comes_in_time_is_used(home, world: World) -> None:
     second = small.call("/me/second")
     assert (await first).status == 200
     assert (await second).status == 200
-    await small.close()

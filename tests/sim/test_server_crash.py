@@ -6,6 +6,7 @@ from roost.core.model import RevisionState
 from roost.core.placement import Node
 from roost.testkit.script import FOREVER, Answer, Script, always
 from roost.testkit.world import World
+from tests.sim.conftest import Another
 
 
 async def crash_and_start(world: World, down_s: float = 0.0) -> None:
@@ -159,8 +160,8 @@ async def test_keep_alive_and_scale_to_zero_hold_after_a_crash(world: World) -> 
     assert world.running() == []
 
 
-async def test_what_adopted_runners_occupy_is_not_promised_again(home, world: World) -> None:
-    small = await World.open(home, node=Node(cpus=0.25, memory_mb=4 * 1024))
+async def test_what_adopted_runners_occupy_is_not_promised_again(another: Another) -> None:
+    small = await another(node=Node(cpus=0.25, memory_mb=4 * 1024))
     await small.app(Script(answer=always(Answer(after_ms=FOREVER))), name="first", machine_types=("L",))
     await small.app(name="second", machine_types=("L",))
     small.call("/me/first")
@@ -170,4 +171,3 @@ async def test_what_adopted_runners_occupy_is_not_promised_again(home, world: Wo
     await small.advance(1)
     reply = await small.call("/me/second")
     assert reply.error_type == "runner_scheduling_failure"
-    await small.close()

@@ -7,6 +7,7 @@ import pytest
 from roost.server.settings import Settings
 from roost.testkit.script import Answer, Script, always
 from roost.testkit.world import World
+from tests.sim.conftest import Another
 
 SECOND = Script(answer=always(Answer(after_ms=1_000)))
 
@@ -83,7 +84,9 @@ async def test_a_caller_that_leaves_during_its_call_is_told_to_the_app_first_by_
 
 
 async def test_the_slot_of_a_caller_that_left_is_free_only_when_the_code_has_ended(world: World) -> None:
-    await world.app(Script(answer=lambda call: Answer(404) if call.path.endswith("/cancel") else Answer(after_ms=10_000)), max_concurrency=1)
+    await world.app(
+        Script(answer=lambda call: Answer(404) if call.path.endswith("/cancel") else Answer(after_ms=10_000)), max_concurrency=1
+    )
     call = world.call()
     await world.advance(2)
     call.hang_up()
@@ -114,14 +117,13 @@ async def test_a_cancel_handler_that_hangs_delays_the_disconnect_by_five_seconds
     assert world.in_flight() == 0
 
 
-async def test_more_callers_than_may_wait_are_refused_at_once(home, world: World) -> None:
-    tight = await World.open(home, Settings(max_waiting=2))
+async def test_more_callers_than_may_wait_are_refused_at_once(another: Another) -> None:
+    tight = await another(Settings(max_waiting=2))
     await tight.app(SECOND, max_concurrency=1)
     calls = await tight.calls(3)
     reply = await calls[2]
     assert (reply.status, reply.error_type, reply.headers["retry-after"], reply.ms) == (429, "concurrent_requests_limit", "1", 0)
     assert [(await call).status for call in calls[:2]] == [200, 200]
-    await tight.close()
 
 
 @pytest.mark.parametrize("header", ["soon", "0", "0.1", "-3", "nan", ""])

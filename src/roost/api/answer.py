@@ -19,6 +19,9 @@ QUIET_MS: Final = 1_500
 """A stream says that it is alive when it said nothing else for so long; both ends take 2 s as promised."""
 
 
+PIECE: Final = 256 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Json:
     value: Any
@@ -59,8 +62,16 @@ class Lines:
         await self.say_all(values)
 
     async def say_all(self, values: Iterable[dict[str, Any]]) -> None:
-        """One send for all: a burst of log lines must not be a burst of packets."""
-        body = b"".join(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n" for value in values)
+        """In large pieces: a burst of log lines must not be a burst of packets, and megabytes must wait for their reader."""
+        piece = bytearray()
+        for value in values:
+            piece += json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+            if len(piece) >= PIECE:
+                await self._say(bytes(piece))
+                piece.clear()
+        await self._say(bytes(piece))
+
+    async def _say(self, body: bytes) -> None:
         if body and not self.gone:
             self._said_ms = self._clock.now_ms()
             await self._send({"type": "http.response.body", "body": body, "more_body": True})

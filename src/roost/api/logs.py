@@ -41,13 +41,13 @@ class LogCalls:
     async def tell(self, find: Find, wish: Wish, lines: Lines) -> None:
         """Say the lines of the runners that `find` answers. With `follow`, until the caller hangs up or the server hands over."""
         output = Output(self._parts.logs, find, Since(wish.since_ms) if wish.since_ms is not None else Last(wish.lines))
-        await lines.say_all([log_json(line) for line in await output.past(wish.lines)])
+        await lines.say_all(log_json(line) for line in await output.past(self._parts.clock.now_ms(), wish.lines))
         if not wish.follow:
             return
         with self._parts.hints.listen("runners", "logs") as nudge:
             while not lines.gone:
                 nudge.clear()
-                await lines.say_all([log_json(line) for line in await output.poll()])
+                await lines.say_all(log_json(line) for line in await output.poll())
                 if self._parts.closing.is_set():
                     await lines.say({"event": "restarting"})
                     return

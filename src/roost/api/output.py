@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from roost.core.model import Runner, RunnerState
-from roost.data.logs import BEGINNING, MOST_LINES, Follower, LogLine, RunnerLogs, Start
+from roost.data.logs import BEGINNING, MOST_LINES, Follower, LogLine, RunnerLogs, Start, newest
 from roost.store.runners import Runners
 
 ENDED_READ = 50
@@ -58,12 +58,14 @@ class Output:
         lines = await asyncio.to_thread(self._read, ended) if new else self._read(ended)
         return sorted(lines, key=lambda line: line.at_ms)
 
-    async def past(self, most: int = MOST_LINES) -> list[LogLine]:
-        """Everything until now, by time; the newest `most` lines of it."""
+    async def past(self, now_ms: int, most: int = MOST_LINES) -> list[LogLine]:
+        """Everything until now, by time; the newest `most` lines of it, and of those no more than MOST_CHARACTERS."""
         found: list[LogLine] = []
         while lines := await self.poll():
-            found = sorted([*found, *lines], key=lambda line: line.at_ms)
-            found = found[max(0, len(found) - most) :]
+            found = newest(sorted([*found, *lines], key=lambda line: line.at_ms), most)
+            if lines[0].at_ms > now_ms:
+                # Somebody prints faster than we read: without this there would be no end.
+                break
         return found
 
     def _read(self, ended: set[str]) -> list[LogLine]:

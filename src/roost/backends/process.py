@@ -30,6 +30,7 @@ _INHERITED = (
     "NO_PROXY",
     "LD_LIBRARY_PATH",
     "CUDA_HOME",
+    "ROOST_DIRECT",
 )
 
 
@@ -51,7 +52,7 @@ class ProcessBackend:
 
     def __init__(self, spawner: Spawner, places: Places) -> None:
         self._spawner = spawner
-        self._places = places
+        self.places = places
 
     async def start(self, launch: Launch) -> int | None:
         return await self._spawner.start(self._spawn(launch))
@@ -71,38 +72,63 @@ class ProcessBackend:
     def subscribe(self, on_exit: Callable[[Exited], None]) -> None:
         self._spawner.subscribe("runner", on_exit)
 
-    def _spawn(self, launch: Launch) -> Spawn:
+    def ticket_of(self, launch: Launch) -> Ticket:
+        """What a runner process is told, however it comes to be."""
         revision = launch.revision
-        env = self._places.envs / revision.env_key
-        runtime = self._places.runtime_of(revision.runtime)
-        bundle = self._places.bundles / revision.bundle
-        environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        environ["PATH"] = f"{env / 'bin'}:{environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
-        environ |= {
-            "VIRTUAL_ENV": str(env),
-            "PYTHONPATH": str(runtime),
-            "PYTHONUNBUFFERED": "1",
-            "ROOST_RUNNER_ID": launch.runner_id,
-        }
-        ticket = Ticket(
+        return Ticket(
             runner_id=launch.runner_id,
             token=launch.token,
-            addresses=self._places.links,
-            bundle=str(bundle),
+            addresses=self.places.links,
+            bundle=str(self.places.bundles / revision.bundle),
             spec=dataclasses.replace(revision.spec, max_multiplexing=launch.slots),
             application=launch.application,
             revision_id=revision.id,
             working_dir=revision.working_dir,
             env=launch.env,
         )
+
+    def output_of(self, name: str) -> str:
+        """The file that a runner's or template's output goes to."""
+        return str(self.places.runner_logs / f"{name}.log")
+
+    def template_spawn(self, template_id: str, env_key: str, runtime: str, ticket: str) -> Spawn:
+        """A base template: the same program in the same environment as a runner, with another ticket."""
+        return Spawn(
+            name=template_id,
+            kind="template",
+            argv=self._argv(env_key, runtime),
+            env=self._environ(template_id, env_key, runtime),
+            cwd=str(self.places.envs / env_key),
+            stdin=ticket,
+            output=self.output_of(template_id),
+            grace_ms=0,
+        )
+
+    def _spawn(self, launch: Launch) -> Spawn:
+        revision = launch.revision
         return Spawn(
             name=launch.runner_id,
             kind="runner",
-            argv=(str(env / "bin" / "python"), str(runtime / "roost-start.py")),
-            env=environ,
-            cwd=str(bundle),
-            stdin=ticket.to_json(),
-            output=str(self._places.runner_logs / f"{launch.runner_id}.log"),
+            argv=self._argv(revision.env_key, revision.runtime),
+            env=self._environ(launch.runner_id, revision.env_key, revision.runtime),
+            cwd=str(self.places.bundles / revision.bundle),
+            stdin=self.ticket_of(launch).to_json(),
+            output=self.output_of(launch.runner_id),
             grace_ms=launch.grace_ms,
             memory_bytes=launch.place.type.memory_mb * 1024 * 1024,
         )
+
+    def _argv(self, env_key: str, runtime: str) -> tuple[str, ...]:
+        return (str(self.places.envs / env_key / "bin" / "python"), str(self.places.runtime_of(runtime) / "roost-start.py"))
+
+    def _environ(self, name: str, env_key: str, runtime: str) -> dict[str, str]:
+        """What a process begins with: nothing of it is one app's, or secret."""
+        env = self.places.envs / env_key
+        environ = {variable: os.environ[variable] for variable in _INHERITED if variable in os.environ}
+        environ["PATH"] = f"{env / 'bin'}:{environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
+        return environ | {
+            "VIRTUAL_ENV": str(env),
+            "PYTHONPATH": str(self.places.runtime_of(runtime)),
+            "PYTHONUNBUFFERED": "1",
+            "ROOST_RUNNER_ID": name,
+        }

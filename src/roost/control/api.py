@@ -172,7 +172,9 @@ class Api:
         """
         timeout = httpx.Timeout(self._http.timeout.write, connect=self._http.timeout.connect, read=None if patient else SILENCE_S)
         with self._errors_as_ours():
-            response = self._http.send(self._http.build_request(method, path, json=body, params=params, timeout=timeout), stream=True)
+            # Not kept: after a restart, who asked again on an old connection would keep the old server alive as a go-between.
+            request = self._http.build_request(method, path, json=body, params=params, timeout=timeout, headers={"connection": "close"})
+            response = self._http.send(request, stream=True)
             if response.is_error:
                 response.read()
         if response.is_error:

@@ -164,6 +164,8 @@ class Runner:
     idle_since_ms: int | None
     ended_ms: int | None
     reason: str
+    gpus: tuple[int, ...] = ()
+    """Indexes of the node's GPUs that are its own."""
 
     @property
     def application(self) -> str:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import re
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,8 @@ MAX_MESSAGE: Final = 64 * 1024
 """Characters of one line; the rest of a longer one is cut off."""
 MOST_LINES: Final = 50_000
 """Lines that one reading answers at most, the newest ones."""
+MOST_CHARACTERS: Final = 8 * 1024 * 1024
+"""The same in characters: 50,000 lines may be a gigabyte."""
 KEEP_BYTES: Final = 32 * 1024 * 1024
 
 _RECORD: Final = b"\x1e"
@@ -197,6 +198,14 @@ class Follower:
         return timed
 
 
+def newest(lines: list[LogLine], most: int = MOST_LINES) -> list[LogLine]:
+    """The last `most` of them, or as many as MOST_CHARACTERS allow."""
+    at, room = len(lines), MOST_CHARACTERS
+    while at > max(0, len(lines) - most) and (room := room - len(lines[at - 1].message)) >= 0:
+        at -= 1
+    return lines[at:]
+
+
 def parse(raw: bytes, runner_id: str) -> Iterator[LogLine]:
     """The lines in one raw line of a runner's file: a record, a raw line, or a record behind raw text that had no end."""
     if raw.startswith(b"\0"):
@@ -245,11 +254,10 @@ def _text(raw: bytes) -> str:
 
 
 def _all(follower: Follower, limit: int) -> list[LogLine]:
-    found: deque[LogLine] = deque(maxlen=limit)
+    found: list[LogLine] = []
     while lines := follower.poll():
-        found.extend(lines)
-    found.extend(follower.rest())
-    return list(found)
+        found = newest([*found, *lines], limit)
+    return newest([*found, *follower.rest()], limit)
 
 
 def _begin(fd: int, start: Start) -> int:

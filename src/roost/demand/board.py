@@ -6,9 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from roost.core.admission import Deadline, Outlook
+
+WHENEVER: Final = Deadline(None)
 
 
 @dataclass(slots=True, eq=False)
@@ -18,7 +20,7 @@ class Waiter:
     since_ms: int
     slot: asyncio.Future[Any]
     hint: str = ""
-    deadline: Deadline = Deadline(None)
+    deadline: Deadline = WHENEVER
     place: int = 0
     """Callers are served in the order of their places."""
 

@@ -109,7 +109,7 @@ class FleetEngine:
         now_ms = self._clock.now_ms()
         for runner in await self._store.runners.living():
             kind = self._ground.machine_types.get(runner.machine_type)
-            place = placement.Place(kind) if kind is not None else None
+            place = placement.Place(kind, runner.gpus) if kind is not None else None
             known = self._known[runner.id] = _Known(runner.state, now_ms, place=place)
             if runner.id in self._processes:
                 known.unlinked_since_ms = now_ms
@@ -203,6 +203,9 @@ class FleetEngine:
             recheck_ms = await self._bring(application, aliases.get(application), warm.get(application), runners[application])
             if recheck_ms is not None:
                 pause_ms = min(pause_ms, recheck_ms)
+        for line in self._board.lines():
+            if line.application not in aliases and line.application not in runners:
+                self._board.forget(line.application)
         return max(pause_ms, 5) / 1000
 
     async def _bring(self, application: str, alias: Alias | None, warm: Revision | None, runners: list[Runner]) -> int | None:
@@ -393,6 +396,7 @@ class FleetEngine:
             idle_since_ms=None,
             ended_ms=None,
             reason=reason,
+            gpus=place.gpus,
         )
         key = Key(
             key_id, revision.owner, "RUNNER", f"runner of {application}", self._ground.hash_secret(key_secret), now_ms, None, runner_id

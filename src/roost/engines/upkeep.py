@@ -13,6 +13,8 @@ from roost.kit.loop import Loop
 from roost.store import Store
 
 _HOUR_MS = 3_600_000
+_REST_MS = 8_000
+"""Leases that ran out while no server was there were not left by their authors, who need a moment to come back to this one."""
 _TRIM_EVERY_S = 5.0
 """A runner that prints as fast as it can fills gigabytes in a minute."""
 
@@ -36,12 +38,15 @@ class UpkeepEngine:
         self._hints = hints
         self._logs = logs
         self._retention = retention
+        self._rest_until_ms = clock.now_ms() + _REST_MS
         self.leases = Loop("leases", hints, ("leases",), self.end_leases)
         self.log_space = Loop("log space", hints, (), self.trim_logs)
         self.retention = Loop("retention", hints, (), self.end_retention)
 
     async def end_leases(self) -> float:
         now_ms = self._clock.now_ms()
+        if now_ms < self._rest_until_ms:
+            return (self._rest_until_ms - now_ms) / 1000
         for alias in await self._store.apps.expired(now_ms):
             if await self._store.apps.delete_expired(alias.owner, alias.name, now_ms, reason="its `roost run` ended"):
                 log.info("run.ended", app=alias.application)

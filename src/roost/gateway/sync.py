@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from roost.core import admission, fate
+from roost.core import admission, fate, stages
+from roost.core.stages import Birth
 from roost.gateway import body as bodies
 from roost.gateway import headers as fields
 from roost.gateway.body import Body, CallerGone
@@ -98,6 +99,7 @@ class DirectCalls:
     ) -> None:
         head = self._head(scope, ask)
         route = ask.target.route
+        trace = Trace(asyncio.get_running_loop().time()) if fields.find(scope["headers"], b"x-roost-trace") == b"1" else None
         hint = fields.find(scope["headers"], b"x-fal-runner-hint")
         place = self._slots.arrive()
         while True:
@@ -109,7 +111,9 @@ class DirectCalls:
                 return
             if entry is None:
                 return
-            call = _Call(self, ask, head, body, entry, caller)
+            if trace is not None:
+                trace.taken(entry.runner_id)
+            call = _Call(self, ask, head, body, entry, caller, trace)
             if not await call.run(send, scope, route.request_timeout_ms):
                 return
 
@@ -165,6 +169,11 @@ class DirectCalls:
     async def why_gone(self, entry: Entry) -> str:
         return await self._runners.why_gone(entry.runner_id)
 
+    def stages_of(self, trace: Trace) -> bytes:
+        """The answer has begun: what the time until now was spent on."""
+        birth = self._runners.birth(trace.runner_id)
+        return stages.header(stages.of_call(birth, trace.arrived_s, trace.taken_s, asyncio.get_running_loop().time())).encode()
+
     def cancel(self, exchange: Exchange, head: RequestHead) -> None:
         """Tell the app that this call's caller is gone: its `<path>/cancel` first, then the closed connection (streaming-realtime.md §5)."""
         task = asyncio.get_running_loop().create_task(_cancel(exchange, head))
@@ -175,13 +184,14 @@ class DirectCalls:
 class _Call:
     """One attempt on one runner."""
 
-    def __init__(self, calls: DirectCalls, ask: Ask, head: RequestHead, body: Body, entry: Entry, caller: Caller | None) -> None:
+    def __init__(self, calls: DirectCalls, ask: Ask, head: RequestHead, body: Body, entry: Entry, caller: Caller | None, trace: Trace | None) -> None:
         self._calls = calls
         self._ask = ask
         self._head = head
         self._body = body
         self._entry = entry
         self._caller = caller
+        self._trace = trace
 
     async def run(self, send: Send, scope: Scope, timeout_ms: int) -> bool:
         """Carry the call to its end. True: the runner was busy and nothing ran; try elsewhere."""
@@ -199,13 +209,13 @@ class _Call:
     def _open(self) -> Exchange:
         first = self._body.first(WINDOW)
         try:
-            exchange = self._entry.connection.open(
-                self._head, first, body_ended=len(first) == self._body.size, released=self._released
-            )
+            exchange = self._entry.connection.open(self._head, first, body_ended=len(first) == self._body.size, released=self._released)
         except ValueError as error:
             self._calls.give_back(self._ask, self._entry)
             raise RoostError("bad_request", f"the request cannot be passed on: {error}") from None
         self._sent = len(first)
+        # One chunk more than the window takes: credit is told only to who has bytes waiting for it.
+        self._feed(exchange)
         return exchange
 
     def _released(self, busy: bool) -> None:
@@ -261,6 +271,8 @@ class _Call:
             raise RoostError(
                 fate.classify_disconnect(headers_received=True, process_gone=True), "the runner went away after its response had begun"
             )
+        if self._trace is not None:
+            kept.append((b"x-roost-stages", self._calls.stages_of(self._trace)))
         if self._calls.closing:
             kept.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": head.status, "headers": kept})

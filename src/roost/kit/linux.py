@@ -99,6 +99,17 @@ def environment_value(pid: int, name: str) -> str | None:
     return next((os.fsdecode(entry[len(start) :]) for entry in block.split(b"\0") if entry.startswith(start)), None)
 
 
+def pss_mb(pid: int) -> float | None:
+    """A process's share of the memory: pages of its own, and its part of those that it shares. None if it is gone."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    except (OSError, ValueError):
+        return None
+    return None
+
+
 def signal_process(pid: int, sig: int) -> None:
     """Send a signal; a process that is gone already is fine."""
     with contextlib.suppress(ProcessLookupError):

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from roost.link.connection import CallConnection
 from roost.link.directory import Directory
+from roost.link.templates import TemplateLine
 from roost.wire import frames
 from roost.wire.launch import LINK_VERSIONS, Hello
 
@@ -68,6 +69,13 @@ class Listener:
         self._calls: set[CallConnection] = set()
         self._pings: dict[tuple[str, int], asyncio.Future[None]] = {}
         self._next_ping = 0
+        self.admit_template: Callable[[Hello], str] = lambda hello: "this server makes no templates"
+        """Why a template may not come in; "" if it may."""
+        self.on_template: Callable[[str, TemplateLine], None] = lambda template_id, line: line.close()
+        self.on_connect: Callable[[str], None] = lambda runner_id: None
+        """A runner has dialled home with its control connection."""
+        self.on_ready: Callable[[str, str], None] = lambda runner_id, revision_id: None
+        """A runner takes calls from now on."""
 
     async def listen(self, sock: socket.socket) -> None:
         """Accept on an already listening socket (a duplicate of it is used, so that it can go on after `stop_accepting`)."""
@@ -128,11 +136,14 @@ class Listener:
     async def judge(self, hello: Hello) -> Admitted | str:
         if not set(hello.versions) & set(LINK_VERSIONS):
             return f"this server speaks link versions {LINK_VERSIONS}, the runner {hello.versions}"
+        if hello.kind == "template":
+            return self.admit_template(hello) or Admitted(hello.runner_id, "", 0)
         return await self._admit(hello)
 
     def control_made(self, hello: Hello, transport: asyncio.Transport) -> Control:
         control = Control(hello.runner_id, transport)
         self._controls[hello.runner_id] = control
+        self.on_connect(hello.runner_id)
         self._on_report(hello.runner_id, {"op": "state", "state": hello.state})
         return control
 
@@ -155,6 +166,7 @@ class Listener:
         return connection
 
     def calls_open(self, admitted: Admitted, connection: CallConnection) -> None:
+        self.on_ready(admitted.runner_id, admitted.revision_id)
         self._directory.add(admitted.runner_id, admitted.revision_id, admitted.slots, connection, self._now_ms(), admitted.held)
 
     def _calls_held(self, connection: CallConnection, calls: int) -> None:
@@ -232,6 +244,13 @@ class _Handshake(asyncio.Protocol):
                 self.data_received(data)
             return
         transport.write(frames.frame(frames.WELCOME, 0))
+        if hello.kind == "template":
+            line = TemplateLine(transport)
+            transport.set_protocol(line)
+            self._listener.on_template(hello.runner_id, line)
+            for data in self._early:
+                line.data_received(data)
+            return
         connection = self._listener.calls_made(admitted)
         connection.connection_made(transport)
         transport.set_protocol(connection)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,8 +44,11 @@ class Direct:
         self._app = fastapi
         self._endpoints = endpoints
         self._hints = None if type(app).provide_hints is App.provide_hints else app.provide_hints
+        # The layers of the app, outermost first, without those that act only on unusual requests. Twice the exceptions', as in FastAPI,
+        # where the route is one of the two.
         handlers: Any = fastapi.exception_handlers
-        self._finish = Surround(ExceptionMiddleware(_outcome, handlers), self._hints)
+        handling = ExceptionMiddleware(ExceptionMiddleware(_outcome, handlers), handlers)
+        self._finish = ServerErrorMiddleware(Surround(handling, self._hints))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None

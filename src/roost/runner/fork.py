@@ -36,7 +36,7 @@ def double_fork() -> int:
     """0 in the new process, its pid in this one. Raises CannotFork here; the new process's parent is our subreaper by then."""
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
-        middle = _fork()
+        middle = once()
         if middle == 0:
             _middle(write)
             return 0
@@ -59,7 +59,7 @@ def double_fork() -> int:
 def _middle(write: int) -> None:
     """Fork again and end; returns in the second child only."""
     try:
-        pid = _fork()
+        pid = once()
     except OSError as error:
         os.write(write, (error.strerror or "fork failed").encode())
         os._exit(1)
@@ -68,7 +68,8 @@ def _middle(write: int) -> None:
         os._exit(0)
 
 
-def _fork() -> int:
+def once() -> int:
+    """`os.fork()`, for a process without threads of Python's."""
     with warnings.catch_warnings():
         # Python 3.12+ warns of forks beside threads. Which of those may be there, `fitness` has judged.
         warnings.simplefilter("ignore", DeprecationWarning)

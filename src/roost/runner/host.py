@@ -23,7 +23,7 @@ from roost.runner import dial
 from roost.runner.calls import CallConnection, Watch
 from roost.runner.control import Control, stacks
 from roost.runner.dispatch import AsgiApp
-from roost.runner.load import Loaded, load_app
+from roost.runner.load import Loaded, load_app, still_fits
 from roost.runner.logs import Output
 from roost.wire.launch import LINK_VERSIONS, Hello, Ticket
 from roost.wire.session import Slots
@@ -102,6 +102,7 @@ class Host:
         self._ms[part] = round((time.perf_counter() - began) * 1000)
 
     async def _serve(self) -> int:
+        from roost.runner.direct import in_front_of
         from roost.sdk.asgi import build_asgi
         from roost.sdk.lifecycle import run_setup, run_teardown
 
@@ -113,9 +114,10 @@ class Host:
             with self._timed("setup"):
                 await run_setup(self._app)
             prepared = self._loaded.asgi if self._loaded is not None else None
-            self._asgi = prepared if prepared is not None else build_asgi(self._app)
+            self._asgi = prepared if prepared is not None and still_fits(self._app) else build_asgi(self._app)
             lifespan = _Lifespan(self._asgi)
             await lifespan.start()
+            self._asgi = in_front_of(self._asgi, self._app)
         except BaseException as error:
             if self._exit_asked:
                 return 0

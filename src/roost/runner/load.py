@@ -38,12 +38,14 @@ def load_app(bundle: str) -> Any:
 
 
 def assemble_early(app: Any) -> AsgiApp | None:
-    """The ASGI application before setup(), if it is the same as after it: none of the hooks is the author's own."""
+    """The ASGI application before setup(), if it will be the same after it: no hook of the framework is the author's own."""
     from roost.sdk.app import App
     from roost.sdk.asgi import build_asgi
 
-    hooks = ("_build_app", "_add_extra_middlewares", "_add_extra_routes", "lifespan", "collect_routes")
-    if any(getattr(type(app), hook, None) is not getattr(App, hook) for hook in hooks if hook != "collect_routes"):
-        return None
-    # An endpoint that setup() replaces on the instance would be another than the one found here.
-    return build_asgi(app) if type(app).setup is App.setup or not vars(app).keys() & type(app).collect_routes().keys() else None
+    hooks = ("_build_app", "_add_extra_middlewares", "_add_extra_routes", "lifespan")
+    return build_asgi(app) if all(getattr(type(app), hook) is getattr(App, hook) for hook in hooks) else None
+
+
+def still_fits(app: Any) -> bool:
+    """After setup(): whether it put nothing on the instance in place of a method that the early application calls."""
+    return vars(app).keys().isdisjoint((*type(app).collect_routes(), "health", "provide_hints"))

@@ -78,6 +78,10 @@ class RecordWriter(io.TextIOBase):
         for _, rest in rests:
             os.write(self._fd, record(rest, self._source, current_call.get()))
 
+    def forget(self) -> None:
+        """Drop unfinished lines: they are another process's, that this one was forked from."""
+        self._partial.clear()
+
     def finish(self) -> None:
         """Write every unfinished line: the process is about to end."""
         with self._lock:
@@ -113,6 +117,11 @@ class Output:
     def finish_call(self, request_id: str) -> None:
         self.out.finish_call(request_id)
         self.err.finish_call(request_id)
+
+    def forget(self) -> None:
+        """After a fork."""
+        self.out.forget()
+        self.err.forget()
 
     def finish(self) -> None:
         self.out.finish()

@@ -6,6 +6,7 @@ Options are attributes of the class or keywords in its header; the table with ev
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -83,7 +84,7 @@ class App:
         super().__init_subclass__()
         if cls.__init__ is not App.__init__:
             raise ValueError(f"{cls.__name__}: an App has no __init__ of its own, runners make it without arguments. Prepare it in setup()")
-        if endpoint.is_async(cls.preload):
+        if inspect.iscoroutinefunction(cls.preload):
             raise ValueError(f"{cls.__name__}.preload() must be a plain `def`: it runs where there is no event loop. What must be awaited belongs in setup()")
         declared.take(cls, keywords)
         endpoint.collect(cls)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import types
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ _WATCHED: tuple[tuple[Any, str, str], ...] = (
     (routing, "serialize_response", "fastapi.routing"),
 )
 
-_SAID_BY_EVERY_ROUTE = ("call", "name", "path", "use_cache", "cache_key", "body_params")
+_SAID_BY_EVERY_ROUTE = ("call", "name", "path", "scope", "use_cache", "cache_key", "body_params")
 """What FastAPI's record of a signature holds for an endpoint that asks for nothing but its body."""
 
 # The calls of `serialize_response` that FastAPI's handler of a route without options of its own makes.
@@ -117,13 +117,13 @@ def _is_ours_alone(app: App, fastapi: FastAPI) -> bool:
 
 
 def _is_original(owner: Any, name: str, module: str) -> bool:
-    function = vars(owner).get(name)
+    function: object = owner.__dict__.get(name)
     return isinstance(function, types.FunctionType) and function.__globals__.get("__name__") == module
 
 
 def _first_at(fastapi: FastAPI, path: str) -> BaseRoute | None:
     """The route that a POST to this path reaches."""
-    scope = {"type": "http", "method": "POST", "path": path, "root_path": "", "headers": []}
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": path, "root_path": "", "headers": []}
     for route in fastapi.router.routes:
         if route.matches(scope)[0] is Match.FULL:
             return route

@@ -54,6 +54,9 @@ class Settings:
     build_time_limit_s: float = _setting(3600, "a build that takes longer is stopped and has failed")
     cpu_overcommit: float = _setting(16.0, "how often a core may be promised to runners")
     memory_overcommit: float = _setting(4.0, "how often a megabyte may be promised to runners")
+    template_memory_mb: int = _setting(
+        1024, "memory that templates (processes which runners are forked from) may take together; 0: none, every runner starts afresh"
+    )
     region: str = _setting("local", "what runners read as FAL_REGION")
     runner_log_days: float = _setting(7, "how long the output of ended runners is kept")
     machine_types: dict[str, MachineType] = _setting(

@@ -13,25 +13,29 @@ from typing import Any
 
 from roost.backends.base import Backend
 from roost.backends.process import Places, ProcessBackend
+from roost.backends.templates import TemplateBackend
 from roost.builders.base import BuildSettings
 from roost.builders.bundle import assemble, sweep_bundles
 from roost.builders.runtime import ensure_runtime, find_runtime, sweep_runtimes
 from roost.builders.venv import VenvBuilder
-from roost.core import admission, placement, recipe
+from roost.core import admission, placement, recipe, stages
 from roost.core.model import Alias, Recipe, Revision, RunnerState, Scale
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
+from roost.demand.births import Births
 from roost.demand.board import Board
 from roost.engines.build import BuildEngine
 from roost.engines.fleet import FleetEngine, Ground, Links
 from roost.engines.prepare import PrepareEngine
 from roost.engines.rollout import RolloutEngine
+from roost.engines.templates import TemplatesEngine
 from roost.engines.upkeep import Retention, UpkeepEngine
 from roost.gateway.app import Gateway
 from roost.gateway.forward import Successor
 from roost.gateway.resolve import Routes
 from roost.gateway.slots import Slots
 from roost.gateway.sync import DirectCalls, Runners
+from roost.kit import linux, log
 from roost.kit.clock import Clock
 from roost.kit.hints import Hints
 from roost.kit.loop import Loop
@@ -109,14 +113,15 @@ class Server:
         self.routes = Routes(self._aliases)
         self.slots = Slots(self.directory, self.board, self.routes, _limits(settings), clock.now_ms)
         self.listener = Listener(self.directory, self._admit, self._reported, clock.now_ms)
-        self.backend = backend or ProcessBackend(
-            spawner,
-            Places(paths.envs, paths.bundles, paths.runner_logs, lambda version: find_runtime(paths.runtimes, version), (addresses.link,)),
-        )
+        self.births = Births(asyncio.get_running_loop().time)
+        self.templates: TemplatesEngine | None = None
+        self.backend = backend or self._processes(spawner)
         self.builder = VenvBuilder(spawner, paths.envs, paths.builds, _build_settings(settings))
         self.builds = BuildEngine(store.environments, self.builder, clock)
         self.prepare = PrepareEngine(store, clock, self.hints, self.builds.ensure, self.recipe_of)
         self.upkeep = UpkeepEngine(store, clock, self.hints, self.logs, Retention(logs_ms=int(settings.runner_log_days * 86_400_000)))
+        self.listener.on_connect = self.births.connected
+        self.listener.on_ready = self._ready
         self.fleet = FleetEngine(
             store,
             clock,
@@ -133,7 +138,7 @@ class Server:
         self.directory.on_change = lambda runner_id: self.hints.give("fleet")
         self.calls = DirectCalls(
             self.slots,
-            Runners(self.fleet.on_fate, self.fleet.on_timeout, self.fleet.why_gone),
+            Runners(self.fleet.on_fate, self.fleet.on_timeout, self.fleet.why_gone, self.births.of),
             clock.now_ms,
             max_body=settings.max_body_bytes,
             folder=str(paths.spool),
@@ -156,6 +161,8 @@ class Server:
         self.http = HttpServer(self.gateway)
         for loop in (*self._views, self.fleet.loop, self.prepare.loop, self.rollout.loop, self.upkeep.leases, self.upkeep.log_space, self.upkeep.retention):
             loop.start()
+        if self.templates is not None:
+            self.templates.loop.start()
         for sock in links:
             await self.listener.listen(sock)
         await self.http.listen(listening)
@@ -169,6 +176,8 @@ class Server:
         """Decide nothing any more, then let go of the store."""
         for part in (self.fleet, self.prepare, self.upkeep):
             await part.stop()
+        if self.templates is not None:
+            await self.templates.stop()
         for loop in (self.rollout.loop, *self._views):
             await loop.stop()
         await self.builds.stop()
@@ -239,6 +248,24 @@ class Server:
             return "the launch token is wrong"
         return Admitted(runner.id, runner.revision_id, hello.slots, hello.held)
 
+    def _processes(self, spawner: Spawner) -> Backend:
+        """Runners as processes of this machine, forked where there is a template."""
+        paths = self.paths
+        runtime_of = lambda version: find_runtime(paths.runtimes, version)  # noqa: E731
+        fresh = ProcessBackend(spawner, Places(paths.envs, paths.bundles, paths.runner_logs, runtime_of, (self.addresses.link,)))
+        backend = TemplateBackend(spawner, fresh, self.births, self._public_environment_of)
+        self.listener.admit_template = lambda hello: backend.admit(hello.runner_id, hello.token)
+        self.listener.on_template = backend.connected
+        self.templates = TemplatesEngine(self.store, self.clock, self.hints, backend, self.settings.template_memory_mb, linux.pss_mb)
+        return backend
+
+    def _ready(self, runner_id: str, revision_id: str) -> None:
+        birth = self.births.ready(runner_id)
+        if birth is not None:
+            log.info("runner.stages", runner=runner_id, **{name: round(ms, 1) for name, ms in stages.of_birth(birth)}, why_spawned=birth.why_spawned)
+            if self.templates is not None:
+                self.templates.born(revision_id, birth)
+
     def _reported(self, runner_id: str, body: dict[str, Any]) -> None:
         self.fleet.on_report(runner_id, body)
 
@@ -254,14 +281,20 @@ class Server:
         )
 
     def _environment_of(self, revision: Revision, runner_id: str, key: str) -> dict[str, str]:
-        """What an app's code may read (spec: app-lifecycle.md §9), under our names and those that moved apps know."""
+        """What one runner's code may read: what is its own, and all that is not."""
+        own = {"KEY": key, "JOB_ID": runner_id}
+        return self._public_environment_of(revision) | {f"{prefix}_{name}": value for name, value in own.items() for prefix in ("ROOST", "FAL")}
+
+    def _public_environment_of(self, revision: Revision) -> dict[str, str]:
+        """What an app's code may read (spec: app-lifecycle.md §9), under our names and those that moved apps know.
+
+        Also what a template sees, whose memory all runners share: nothing secret, and nothing that is one runner's own.
+        """
         host = self.addresses.public.partition("://")[2]
         both = {
-            "KEY": key,
             "APP_NAME": f"{revision.owner}/{revision.name}",
             "APP_ID": revision.id,
             "USER_NICKNAME": revision.owner,
-            "JOB_ID": runner_id,
             "REGION": self.settings.region,
             "RUN_HOST": host,
             "QUEUE_RUN_HOST": f"{host}/_queue",

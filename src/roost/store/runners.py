@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from roost.core.model import Event, Runner, RunnerState
-from roost.store.columns import any_of
+from roost.store.columns import any_of, dump, load
 from roost.store.driver import Driver, Row, Value, Writing
 from roost.store.events import SERVER, note
 
@@ -26,9 +26,9 @@ class Runners:
             row = tx.row(
                 """
                 INSERT INTO runners (id, account, environment, name, revision_id, state, pid, machine_type, token_hash, served,
-                    created_ms, ready_ms, idle_since_ms, ended_ms, reason)
+                    created_ms, ready_ms, idle_since_ms, ended_ms, reason, gpus)
                 VALUES (:id, :account, coalesce((SELECT environment FROM revisions WHERE id = :revision_id), ''), :name, :revision_id, :state,
-                    :pid, :machine_type, :token_hash, :served, :created_ms, :ready_ms, :idle_since_ms, :ended_ms, :reason)
+                    :pid, :machine_type, :token_hash, :served, :created_ms, :ready_ms, :idle_since_ms, :ended_ms, :reason, :gpus)
                 RETURNING *
                 """,
                 _columns(runner),
@@ -147,6 +147,7 @@ def _columns(runner: Runner) -> dict[str, Value]:
         "idle_since_ms": runner.idle_since_ms,
         "ended_ms": runner.ended_ms,
         "reason": runner.reason,
+        "gpus": dump(list(runner.gpus)),
     }
 
 
@@ -166,4 +167,5 @@ def _runner(row: Row) -> Runner:
         idle_since_ms=row["idle_since_ms"],
         ended_ms=row["ended_ms"],
         reason=row["reason"],
+        gpus=tuple(load(row["gpus"])),
     )

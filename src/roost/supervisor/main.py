@@ -75,7 +75,7 @@ def _make_folders(options: Options) -> None:
             folder.chmod(0o700)
     except OSError as error:
         raise CannotStart(
-            f"the state folder {options.home} cannot be used: {error.strerror}; choose another with `roost up --home`"
+            f"the state folder {options.home} cannot be used: {error.filename}: {error.strerror}; choose another with `roost up --home`"
         ) from error
 
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from roost.testkit.clock import VirtualClock
 
-
 LONGEST_S: Final = 24 * 3600.0
 
 

@@ -70,11 +70,14 @@ def always(reply: Answer | Crash) -> Handler:
     return lambda call: reply
 
 
+PLAIN: Final = always(Answer())
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """One runner, from its start to its end."""
 
-    answer: Handler = always(Answer())
+    answer: Handler = PLAIN
     start_error: str = ""
     """Its process cannot be started."""
     load_ms: int = 100

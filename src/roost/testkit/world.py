@@ -109,7 +109,8 @@ class World:
 
     async def begin_deploy(self, *scripts: Script, name: str = "app", plan: DeployPlan | None = None, **spec: Any) -> Revision:
         """Hand in a deploy. Its environment is there already: builds have tests of their own."""
-        declared = AppSpec(name=name, class_name="App", python_version="3.11", **({"keep_alive_ms": 60_000} | spec))
+        options: dict[str, Any] = {"keep_alive_ms": 60_000} | spec
+        declared = AppSpec(name=name, class_name="App", python_version="3.11", **options)
         recipe, key = self.server.recipe_of(declared)
         now_ms = self.clock.now_ms()
         (self._paths.envs / key).mkdir(exist_ok=True)

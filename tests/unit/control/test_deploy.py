@@ -93,6 +93,12 @@ def test_a_run_attaches_again_under_the_same_session_when_the_server_is_restarte
     assert [body["session"] for body in script.bodies()] == ["s"] * 4
 
 
+def test_a_stream_has_a_connection_of_its_own_so_that_the_next_one_meets_the_new_server() -> None:
+    script = Script(Lines(ACCEPTED, DONE))
+    list(deploy.deploy(api(script), MANIFEST, auth=None))
+    assert script.requests[0].headers["connection"] == "close"
+
+
 def test_a_run_gives_up_when_nobody_answers_for_twenty_seconds() -> None:
     script = Script(Lines(ACCEPTED, breaks=True), *[REFUSED] * 100)
     with pytest.raises(Unreachable):

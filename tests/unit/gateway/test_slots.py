@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
 
 import pytest
 
@@ -24,8 +23,9 @@ class Desk:
 
     def __init__(self, aliases: list[Alias]) -> None:
         async def load() -> list[Alias]:
-            return aliases
+            return self.aliases
 
+        self.aliases = aliases
         self.directory = Directory()
         self.board = Board()
         self.routes = Routes(load)
@@ -136,7 +136,8 @@ async def test_slots_go_round_the_runners(desk: Desk) -> None:
 async def test_a_deleted_app_tells_those_who_wait(desk: Desk) -> None:
     waiting = desk.ask()
     await turn()
-    cast("dict[str, Route]", desk.routes._by_application).clear()  # noqa: SLF001  # a refresh would ask the store
+    desk.aliases.clear()
+    await desk.routes.refresh()
     desk.slots.judge("me/app")
     with pytest.raises(RoostError, match="was deleted while the request waited"):
         await waiting

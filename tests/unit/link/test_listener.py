@@ -94,7 +94,9 @@ async def test_without_an_answer_of_the_store_nobody_is_refused_for_good() -> No
     assert dialler.heard == [] and dialler.lost
 
 
-@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n\r\n", frames.frame(frames.CONTROL, 0, b"{}"), frames.frame(frames.HELLO, 0, b"[1]")])
+@pytest.mark.parametrize(
+    "first", [b"GET / HTTP/1.1\r\n\r\n", frames.frame(frames.CONTROL, 0, b"{}"), frames.frame(frames.HELLO, 0, b"[1]")]
+)
 async def test_whoever_does_not_say_hello_is_hung_up_on(first: bytes) -> None:
     front = Front()
     dialler = Dialler()

@@ -54,7 +54,8 @@ CREATE TABLE runners (
     ready_ms      INTEGER,
     idle_since_ms INTEGER,
     ended_ms      INTEGER,
-    reason        TEXT NOT NULL
+    reason        TEXT NOT NULL,
+    gpus          TEXT NOT NULL -- JSON: indexes on its node
 ) STRICT;
 CREATE INDEX runners_living ON runners (account, name) WHERE state <> 'TERMINATED';
 CREATE INDEX runners_by_revision ON runners (revision_id);
