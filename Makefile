@@ -3,7 +3,7 @@
 #   make test    every test
 # For work on Roost itself:
 #   make check   format, lint, types, import contracts, fast tests: under a minute
-#   make bench   what things cost
+#   make bench   what things cost; ONLY=echo measures one subject, ARGS=--quick has a short look
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +25,7 @@ check: $(READY)
 	$(BIN)/pytest -q tests/unit tests/arch
 
 bench: $(READY)
-	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff format

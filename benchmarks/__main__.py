@@ -91,9 +91,15 @@ def one(name: str, options: Options) -> Bench | None:
         try:
             subject.run(bench)
         except (Broken, wrk.WrkFailed, OSError) as error:
-            print(f"{name} is broken: {error}", file=sys.stderr)
+            print(f"{name} is broken: {error}\n{last_words(bench.folder)}", file=sys.stderr)
             return None
     return bench
+
+
+def last_words(folder: Path) -> str:
+    """The ends of the servers' logs: the folder is removed now."""
+    logs = [*folder.glob("*.log"), *folder.glob("*/up.log")]
+    return "\n".join(f"--- {log.relative_to(folder)}\n{log.read_text(errors='replace')[-1500:]}" for log in sorted(logs))
 
 
 def keep(name: str, bench: Bench, where: dict[str, Any]) -> None:

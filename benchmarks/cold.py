@@ -24,7 +24,7 @@ TRIES = 100
 WITH_TO_WITHOUT = 5
 PER_APP_S = 60.0
 STAGES = "x-roost-stages"
-_STAGE = re.compile(r"([a-z_]+)(?:;dur)?[=:]\s*([0-9.]+)")
+_STAGE = re.compile(r"([a-z_]+);dur=([0-9.]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def start_once(roost: Roost, path: str) -> tuple[float, dict[str, float]]:
 
 
 def stages_of(header: str) -> dict[str, float]:
-    """Milliseconds by stage, from `decide=0.4, fork=3.1` or, as Server-Timing writes it, `decide;dur=0.4`."""
+    """Milliseconds by stage, from `decide;dur=0.4, fork;dur=3.1`."""
     return {name: float(ms) for name, ms in _STAGE.findall(header)}
 
 
@@ -124,8 +124,10 @@ def record(bench: Bench, subject: Subject, measured: Mapping[str, Starts]) -> li
         goal = subject.with_template if name == "template" else subject.without
         figure = bench.record(f"{subject.app}.{name}", "ms", starts.ms, goal)
         bench.record(f"{subject.app}.{name}.p90", "ms", [percentile(starts.ms, 90)])
+        if starts.stages:
+            bench.record(f"{subject.app}.{name}.forked", "%", [100 * sum("fork" in stages for stages in starts.stages) / len(starts.ms)])
         told: list[str] = []
-        for stage in starts.stages[0] if starts.stages else ():
+        for stage in dict.fromkeys(stage for stages in starts.stages for stage in stages):
             ms = [stages[stage] for stages in starts.stages if stage in stages]
             bench.record(f"{subject.app}.{name}.{stage}", "ms", ms)
             told.append(f"{stage} {number(median(ms))}")

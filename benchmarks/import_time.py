@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-RUNS = 15
+from benchmarks.harness.bench import Bench
+from benchmarks.harness.figures import at_most, interleaved
 
 
-def wall_ms(*command: str) -> list[float]:
-    """Times of RUNS runs of a command, after one that fills the caches."""
-    times: list[float] = []
-    for _ in range(RUNS + 1):
-        start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        times.append((time.perf_counter() - start) * 1000)
-    return times[1:]
-
-
-def report(what: str, times: list[float], limit_ms: int) -> None:
-    print(f"{what:<28} best {min(times):7.1f} ms   median {statistics.median(times):7.1f} ms   limit {limit_ms} ms")
-
-
-def main() -> None:
+def run(bench: Bench) -> None:
     python = sys.executable
-    bare = statistics.median(wall_ms(python, "-c", "pass"))
-    report("import roost, over bare", [ms - bare for ms in wall_ms(python, "-c", "import roost")], 20)
-    report("roost --help", wall_ms(str(Path(python).parent / "roost"), "--help"), 250)
+    programs = {
+        "bare": (python, "-c", "pass"),
+        "import": (python, "-c", "import roost"),
+        "help": (str(Path(python).parent / "roost"), "--help"),
+    }
+    for words in programs.values():
+        wall_ms(words)  # the first run fills the caches
+    times = interleaved({name: partial(wall_ms, words) for name, words in programs.items()}, 5 if bench.options.quick else 15)
+    over_bare = [ms - bare for ms, bare in zip(times["import"], times["bare"], strict=True)]
+    bench.record("import_roost", "ms", over_bare, at_most(20))
+    bench.record("roost_help", "ms", times["help"], at_most(250))
+    bench.record("bare_python", "ms", times["bare"])
 
 
-if __name__ == "__main__":
-    main()
+def wall_ms(words: tuple[str, ...]) -> float:
+    begin = time.perf_counter()
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    return (time.perf_counter() - begin) * 1000

@@ -46,7 +46,8 @@ class Roost:
 
     def deploy(self, app: Path, python_path: Path | None = None) -> str:
         """Deploy an app as private; answers its path on the port, `/owner/name`. `python_path`: packages that its module imports."""
-        env = {**self.env, **({"PYTHONPATH": str(python_path)} if python_path is not None else {})}
+        paths = [str(path) for path in (python_path, self.env.get("PYTHONPATH")) if path]
+        env = {**self.env, "PYTHONPATH": os.pathsep.join(paths)} if paths else self.env
         words = [*_ROOST, "deploy", str(app), "--auth", "private", "--json"]
         done = subprocess.run(
             words, env=env, cwd=app.parent, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=600

@@ -42,7 +42,12 @@ class Connection:
         return not self.reusable or self.reader.at_eof() or self.writer.is_closing()
 
     async def ask(self, method: str, path: str, headers: Headers, body: bytes = b"") -> Response:
-        lines = [f"{method} {path} HTTP/1.1", "host: roost", *(f"{name}: {value}" for name, value in headers), f"content-length: {len(body)}"]
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            "host: roost",
+            *(f"{name}: {value}" for name, value in headers),
+            f"content-length: {len(body)}",
+        ]
         self.writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         return await self.answer()
 
@@ -157,4 +162,3 @@ class Prober:
             f"{len(self.calls)} calls, {len(self.failed)} failed; waits beyond the handler: median {waits[len(waits) // 2] * 1000:.0f} ms, "
             f"99 % {waits[len(waits) * 99 // 100] * 1000:.0f} ms, worst {waits[-1] * 1000:.0f} ms"
         )
-

@@ -41,6 +41,7 @@ class Roost:
     """uv's downloads, shared by all servers of a test run."""
     env: dict[str, str] = field(default_factory=dict[str, str])
     port: int = 0
+    host: str = "127.0.0.1"
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -64,7 +65,7 @@ class Roost:
         self.home.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*ROOST, "up", "--port", str(self.port)], env=self.environ(), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [*ROOST, "up", "--host", self.host, "--port", str(self.port)], env=self.environ(), stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         until("the server answers", self.answers)
         self.port = int(self.address.rpartition(":")[2])
@@ -161,9 +162,9 @@ class Roost:
 
 
 @contextlib.contextmanager
-def running(home: Path, cache: Path, **env: str) -> Iterator[Roost]:
+def running(home: Path, cache: Path, *, host: str = "127.0.0.1", **env: str) -> Iterator[Roost]:
     """A server for a while; everything that it started has ended afterwards, or the test fails."""
-    roost = Roost(home, cache, dict(env)).start()
+    roost = Roost(home, cache, dict(env), host=host).start()
     try:
         yield roost
     finally:

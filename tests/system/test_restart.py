@@ -9,23 +9,28 @@ import time
 
 import pytest
 
-from tests.system.conftest import APPS, MakeRoost
+from tests.system.conftest import APPS
 from tests.system.probing import Connection, Prober
 from tests.system.roosts import Roost, until
 
 LONG = os.environ.get("ROOST_LONG") == "1"
-RESTARTS, PAUSE_S = (10, 5.0) if LONG else (3, 3.0)
+RESTARTS, PAUSE_S = (10, 6.0) if LONG else (3, 3.0)
 RATE = 50
 
 
-@pytest.fixture
-def timed(own_roost: MakeRoost) -> Roost:
-    """A server with both apps warm."""
-    roost = own_roost(SLOW_SETUP_S="4")
+@pytest.fixture(scope="module")
+def timed(roost: Roost) -> Roost:
+    """With both apps warm."""
     for name in ("Timed", "OpenTimed"):
         roost.cli("deploy", f"{APPS / 'timed.py'}::{name}", "--json")
     for name in ("timed", "open-timed"):
         assert roost.call(name).status_code == 200
+    return roost
+
+
+@pytest.fixture(scope="module")
+def brief(roost: Roost) -> Roost:
+    roost.cli("deploy", f"{APPS / 'timed.py'}::Brief", "--json")
     return roost
 
 
@@ -59,8 +64,6 @@ async def test_restarts_under_load_fail_no_call_and_hold_none_up_for_long(timed:
             pids.add(timed.server_pid())
             time.sleep(max(0.0, PAUSE_S - (time.monotonic() - began)))
 
-    owner = timed.owner
-    assert owner
     long_call = asyncio.create_task(call(timed, "timed", ms=10_000, mark="long"))
     await prober.run(RATE, asyncio.to_thread(restarts))
     print(f"\n{RESTARTS} restarts of {min(took):.1f} to {max(took):.1f} s: {prober.report()}")
@@ -73,10 +76,9 @@ async def test_restarts_under_load_fail_no_call_and_hold_none_up_for_long(timed:
     until("only one server is left", lambda: sum("roost.server" in command for command in timed.tree().values()) == 1, 40)
 
 
-async def test_a_call_in_flight_keeps_its_runner_alive_and_busy_for_the_new_server(own_roost: MakeRoost) -> None:
+async def test_a_call_in_flight_keeps_its_runner_alive_and_busy_for_the_new_server(brief: Roost) -> None:
     """The app would let an idle runner go after a second, and has one slot a runner: who calls meanwhile gets another runner."""
-    roost = own_roost()
-    roost.cli("deploy", f"{APPS / 'timed.py'}::Brief", "--json")
+    roost = brief
     in_flight = asyncio.create_task(call(roost, "brief", ms=8_000, mark="long"))
     await asyncio.to_thread(until, "the call is in flight", lambda: [r for r in roost.runners("brief") if r["in_flight_requests"]])
     await asyncio.to_thread(roost.cli, "restart")
@@ -89,9 +91,8 @@ async def test_a_call_in_flight_keeps_its_runner_alive_and_busy_for_the_new_serv
     await asyncio.to_thread(until, "both runners have gone", lambda: not roost.runners("brief"))
 
 
-async def test_an_answer_of_503_ends_the_runner_also_when_its_server_has_handed_over(own_roost: MakeRoost) -> None:
-    roost = own_roost(ROOST_MAX_BODY_BYTES="1000")
-    roost.cli("deploy", f"{APPS / 'timed.py'}::Brief", "--json")
+async def test_an_answer_of_503_ends_the_runner_also_when_its_server_has_handed_over(brief: Roost) -> None:
+    roost = brief
     assert roost.call("brief").status_code == 200
     connection = await Connection.open(roost.address)
     asked = asyncio.create_task(
@@ -111,12 +112,9 @@ async def test_an_answer_of_503_ends_the_runner_also_when_its_server_has_handed_
     await asyncio.to_thread(until, "its runner has ended", lambda: runner["runner_id"] not in [r["runner_id"] for r in roost.runners()])
 
 
-async def test_callers_that_wait_for_a_cold_runner_are_served_by_the_new_server(own_roost: MakeRoost) -> None:
-    roost = own_roost()
-    roost.cli("deploy", f"{APPS / 'timed.py'}::Slow", "--json")
-    for runner in roost.runners("slow"):
-        roost.cli("runners", "kill", runner["runner_id"])
-    until("it is cold", lambda: not roost.runners("slow"))
+async def test_callers_that_wait_for_a_cold_runner_are_served_by_the_new_server(roost: Roost) -> None:
+    roost.cli("deploy", f"{APPS / 'timed.py'}::Slow", "--json", "--strategy", "recreate")  # which starts no runner
+    assert not roost.runners("slow")
     callers = [asyncio.create_task(call(roost, "slow", mark=f"w{n}")) for n in range(5)]
     await asyncio.to_thread(until, "a runner sets up", lambda: [r for r in roost.runners("slow") if r["state"] == "SETUP"])
     (runner,) = roost.runners("slow")

@@ -12,7 +12,7 @@ from roost.api.parts import ApiParts
 from roost.api.request import Request
 from roost.api.routes import May, Route
 from roost.api.scale import change
-from roost.api.shapes import app_json, app_url, decision_json, revision_json, state_of
+from roost.api.shapes import app_json, app_url, decision_json, revision_json, state_of, template_json
 from roost.core.model import Alias
 from roost.core.placement import Never, Unknown, could_ever_fit, resolve
 from roost.wire.errors import RoostError
@@ -53,6 +53,8 @@ class AppCalls:
                 "endpoints": [endpoint.path for endpoint in revision.spec.endpoints],
                 "revision": revision_json(revision),
             }
+            template = await self._store.decisions.latest(alias.application, kind="template")
+            shape["template"] = template_json(template, revision.id) if template is not None else None
         return Json(shape | {"decision": decision_json(decision) if decision is not None else None})
 
     async def scale(self, request: Request) -> Answer:

@@ -85,6 +85,18 @@ def decision_json(decision: DecisionRecord) -> Json:
     }
 
 
+def template_json(record: DecisionRecord, revision_id: str) -> Json | None:
+    """What is stored of a revision's template; None if that was another revision's."""
+    if record.memory.get("revision_id") != revision_id:
+        return None
+    return {
+        "state": record.memory.get("state", ""),
+        "reason": record.reason,
+        "memory_mb": record.memory.get("memory_mb", 0),
+        "since": iso(record.first_ms),
+    }
+
+
 def state_of(runner: Runner, in_flight: int) -> RunnerState:
     """Its public state. A row says IDLE while calls come and go; who has calls is RUNNING."""
     return RunnerState.RUNNING if runner.state is RunnerState.IDLE and in_flight > 0 else runner.state

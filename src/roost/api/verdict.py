@@ -25,7 +25,9 @@ def failure(revision: Revision, env: Env | None, *, was_built: bool) -> RoostErr
     if "startup_timeout" in reason or "was ready within" in reason:
         return RoostError("startup_timeout", reason, hint=f"Raise startup_timeout if setup() needs longer. {SEE_LOG}")
     if reason.startswith("the process "):
-        return RoostError("setup_failed", f"the runner ended before setup() was done: {reason}", hint="What it printed, if anything, is above.")
+        return RoostError(
+            "setup_failed", f"the runner ended before setup() was done: {reason}", hint="What it printed, if anything, is above."
+        )
     return RoostError("setup_failed", reason, hint=SEE_LOG)
 
 

@@ -74,6 +74,8 @@ class _Template:
     came: asyncio.Future[None]
     """Done when it may be forked; Unfit or OSError when it never will."""
     pid: int = 0
+    spare_pid: int = 0
+    """Of a fork that waits for its order; 0 if there is none now."""
     line: Line | None = None
     orders: dict[int, asyncio.Future[int]] = field(default_factory=dict[int, "asyncio.Future[int]"])
 
@@ -144,9 +146,13 @@ class TemplateBackend:
 
     # templates
 
-    def pids(self) -> dict[str, int]:
-        """The living templates that can be forked, by name."""
-        return {name: template.pid for name, template in self._by_name.items() if template.usable}
+    def pids(self) -> dict[str, tuple[int, ...]]:
+        """The living templates that can be forked, by name: their own processes, and forks that wait for an order."""
+        return {
+            name: (template.pid, template.spare_pid) if template.spare_pid else (template.pid,)
+            for name, template in self._by_name.items()
+            if template.usable
+        }
 
     def has_templates(self, base: BaseOf) -> bool:
         """Whether runners of this runtime know how to be forked at all."""
@@ -210,7 +216,10 @@ class TemplateBackend:
                 template.came.set_result(None)
             case {"op": "refused", "reason": str(reason)} if not template.came.done():
                 template.came.set_exception(Unfit(reason))
+            case {"op": "spare", "pid": int(pid)}:
+                template.spare_pid = pid
             case {"op": "forked", "id": int(number), "pid": int(pid)} if (order := template.orders.get(number)) and not order.done():
+                template.spare_pid = 0
                 order.set_result(pid)
             case {"op": "not_forked", "id": int(number), "error": str(error)} if (order := template.orders.get(number)) and not order.done():
                 order.set_exception(OSError(error))

@@ -77,7 +77,7 @@ def show(name: AppName, as_json: JsonFlag = False, host: HostFlag = "", key: Key
 def _fields(item: dict[str, Any]) -> list[tuple[str, object]]:
     times = ("keep_alive", "request_timeout", "request_start_timeout", "startup_timeout", "scaling_delay")
     numbers = ("min_concurrency", "max_concurrency", "concurrency_buffer", "concurrency_buffer_perc", "max_multiplexing")
-    revision, decision = item.get("revision") or {}, item.get("decision") or {}
+    revision, decision, template = item.get("revision") or {}, item.get("decision") or {}, item.get("template") or {}
     return [
         ("App", item["application"]),
         ("URL", item.get("url")),
@@ -90,6 +90,7 @@ def _fields(item: dict[str, Any]) -> list[tuple[str, object]]:
         ("Runners", item.get("runners")),
         ("Waiting, in flight", f"{item.get('waiting', 0)}, {item.get('in_flight', 0)}"),
         *([("Scaling", decision["reason"])] if decision.get("reason") else []),
+        *([("Template", f"{template['state']}: {template['reason']}")] if template else []),
         *((name.replace("_", " ").capitalize(), item.get(name)) for name in numbers),
         *((name.replace("_", " ").capitalize(), seconds(item.get(name))) for name in times),
         ("Created, updated", f"{moment(item.get('created_at'))}, {moment(item.get('updated_at'))}"),

@@ -28,7 +28,9 @@ def run(
     machine_type: Annotated[str, typer.Option("--machine-type", metavar="TYPE", help="Machine type instead of the class's.")] = "",
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build the package environment anew.")] = False,
     local: Annotated[bool, typer.Option("--local", help="Serve in this process, without a server.")] = False,
-    port: Annotated[int | None, typer.Option("--port", help="Port for --local.", show_default="8080", min=0, max=65535)] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", "--exposed-port", help="Port for --local.", show_default="8080", min=0, max=65535)
+    ] = None,
     host: HostFlag = "",
     key: KeyFlag = "",
     profile: ProfileFlag = "",
@@ -63,8 +65,19 @@ def run(
 def _serve_here(reference: str, port: int) -> None:
     from roost.cli.author import load
 
+    from roost.cli.output import say, tell
+    from roost.sdk.local import serve_local
+    from roost.sdk.spec import build_spec
+
     cls: Any = load(reference).cls
-    cls.run_local(port)
+    paths = [endpoint.path for endpoint in build_spec(cls).endpoints]
+
+    def ready(url: str) -> None:
+        for number, path in enumerate(paths):
+            tell(f"{'URL' if number == 0 else '':<5} {url}{path}")
+        say("  Served in this process. Ctrl-C ends it.")
+
+    serve_local(cls, port=port, on_ready=ready)
 
 
 def _serve(api: Api, packed: Package, screen: Screen, *, auth: str, session: str, profile: str) -> None:

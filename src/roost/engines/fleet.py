@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -245,9 +245,11 @@ class FleetEngine:
         decision = scaling.decide(alias.scale, demand, memory, now_ms)
         if decision.memory != memory:
             self._memories[application] = decision.memory
-            await self._store.decisions.record(
+            record = self._store.decisions.record(
                 application, decision.runners, decision.reason, {"since_ms": decision.memory.since_ms}, now_ms
             )
+            # On its way, but not waited for: a caller who waits for a runner would wait for one more write to the disk.
+            self._spawn_task(_unless_closed(record))
         return decision
 
     async def _see(self, runner: Runner, now_ms: int) -> RunnerSeen:
@@ -540,9 +542,14 @@ class FleetEngine:
         task.add_done_callback(self._tasks.discard)
 
 
+async def _unless_closed(write: Awaitable[object]) -> None:
+    with contextlib.suppress(StoreClosed):
+        await write
+
+
 def _said(body: dict[str, Any]) -> str:
     """A runner's last words as a reason: one line first, the author's traceback below it."""
-    where = {"load": "the class could not be loaded", "setup": "setup() raised"}.get(str(body.get("stage")), "it failed")
+    where = {"load": "the class could not be loaded", "preload": "preload() raised", "setup": "setup() raised"}.get(str(body.get("stage")), "it failed")
     parts = [f"{where}: {body.get('error', '')}"]
     if body.get("hint"):
         parts.append(str(body["hint"]))

@@ -124,15 +124,15 @@ class TemplatesEngine:
             self._failed_ms[name] = self._clock.now_ms() + int(_POLL_S * 1000)
             return
         ms = round((asyncio.get_running_loop().time() - began) * 1000)
-        await self._measure({name: self._backend.pids().get(name, 0)})
+        await self._measure({name: self._backend.pids().get(name, ())})
         log.info("template.made", template=name, ms=ms, memory_mb=round(self._memory_mb.get(name, 0)))
         await self._tell(aliases.get(name), name, "living", f"made in {ms / 1000:.1f} s; runners are forked from it")
 
-    async def _measure(self, pids: dict[str, int]) -> None:
-        for name, pid in pids.items():
-            measured = await asyncio.to_thread(self._pss_mb, pid)
-            if measured is not None:
-                self._memory_mb[name] = measured
+    async def _measure(self, pids: dict[str, tuple[int, ...]]) -> None:
+        for name, processes in pids.items():
+            measured = [await asyncio.to_thread(self._pss_mb, pid) for pid in processes]
+            if any(measured):
+                self._memory_mb[name] = sum(mb for mb in measured if mb is not None)
 
     # what is known
 

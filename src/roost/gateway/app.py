@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, MutableMapping
+from typing import Any
 
 from roost.gateway.forward import Successor, arriving
 from roost.gateway.headers import find
@@ -22,6 +23,9 @@ _PREFLIGHT = [
     (b"access-control-max-age", b"600"),
     (b"content-length", b"0"),
 ]
+
+
+_LAST_READ_S = 2.0
 
 
 class Gateway:
@@ -45,10 +49,10 @@ class Gateway:
         request_id = ids.request_id()
         started = False
 
-        async def send_once(message: object) -> None:
+        def send_once(message: MutableMapping[str, Any]) -> Awaitable[None]:
             nonlocal started
             started = True
-            await send(message)  # type: ignore[arg-type]
+            return send(message)
 
         scope["roost.original_path"] = scope["raw_path"]
         try:
@@ -83,6 +87,7 @@ class Gateway:
             target,
             caller=principal.owner if principal else "anonymous",
             is_owner=principal is not None and principal.owner == target.route.owner,
+            key_used=principal is not None,
         )
         await self._calls.serve(scope, receive, send, ask)
 
@@ -120,7 +125,7 @@ class Gateway:
             if caller is not None:
                 caller.hang_up_in(0)
             return
-        if error.code == "payload_too_large" and caller is not None:
+        if error.status in (408, 413) and caller is not None:
             # The caller may still be sending: it needs a moment to read this answer before the connection ends.
-            caller.hang_up_in(5)
+            caller.hang_up_in(_LAST_READ_S)
         await send_error(send, error, request_id, error.headers, close=self._calls.closing)

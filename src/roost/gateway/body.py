@@ -16,6 +16,8 @@ from roost.wire.frames import Headers
 MEMORY_LIMIT = 1024 * 1024
 """Larger bodies wait in an unlinked temporary file."""
 STALL_S = 30.0
+SLOWEST = 1024
+"""Bytes a second. Slower callers would hold their connection for hours, one byte at a time."""
 
 
 class CallerGone(Exception):
@@ -53,12 +55,14 @@ async def read(headers: Headers, receive: Receive, limit: int, folder: str) -> B
         raise too_large(limit)
     if declared is None and find(headers, b"transfer-encoding") is None:
         return Body(b"")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     memory = bytearray()
     file: IO[bytes] | None = None
     size = 0
     try:
         while True:
-            message = await _next(receive)
+            message = await _next(receive, max(1.0, began + STALL_S + size / SLOWEST - loop.time()))
             data: bytes = message.get("body", b"")
             size += len(data)
             if size > limit:
@@ -68,7 +72,7 @@ async def read(headers: Headers, receive: Receive, limit: int, folder: str) -> B
                 file.write(memory)
                 memory.clear()
             if file is not None:
-                await asyncio.get_running_loop().run_in_executor(None, file.write, data)
+                await loop.run_in_executor(None, file.write, data)
             elif not memory and not message.get("more_body", False):
                 return Body(data)
             else:
@@ -85,11 +89,11 @@ async def read(headers: Headers, receive: Receive, limit: int, folder: str) -> B
             file.close()
 
 
-async def _next(receive: Receive) -> MutableMapping[str, Any]:
+async def _next(receive: Receive, wait_s: float) -> MutableMapping[str, Any]:
     try:
-        message = await asyncio.wait_for(receive(), STALL_S)
+        message = await asyncio.wait_for(receive(), min(wait_s, STALL_S))
     except (asyncio.TimeoutError, TimeoutError):
-        raise RoostError("bad_request", f"the request's body stopped arriving for {STALL_S:g} s", status=408) from None
+        raise RoostError("bad_request", f"the request's body arrives too slowly: {STALL_S:g} s and at least {SLOWEST} bytes a second", status=408) from None
     if message["type"] != "http.request":
         raise CallerGone
     return message

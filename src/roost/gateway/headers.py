@@ -27,8 +27,8 @@ _RESPONSE_DROPPED: Final = HOP_BY_HOP | {b"x-fal-stop-runner", b"x-fal-runner-he
 MAX_RESPONSE_HEAD: Final = 16 * 1024
 
 
-def to_app(headers: Headers, *, request_id: str, endpoint: str, caller: str, client: str, scheme: str) -> Headers:
-    """The request's fields as the app gets them. Keys of ours never reach an app."""
+def to_app(headers: Headers, *, request_id: str, endpoint: str, caller: str, client: str, scheme: str, key_used: bool = False) -> Headers:
+    """The request's fields as the app gets them. Keys of ours never reach an app: `key_used` says that Authorization is one."""
     kept: Headers = []
     lifecycle = False
     for name, value in headers:
@@ -36,7 +36,7 @@ def to_app(headers: Headers, *, request_id: str, endpoint: str, caller: str, cli
             continue
         if name.startswith(b"x-fal-") and name not in _PASSED_FAL:
             continue
-        if name == b"authorization" and value[:4].lower() == b"key ":
+        if name == b"authorization" and (key_used or value[:4].lower() == b"key "):
             continue
         lifecycle = lifecycle or name == b"x-fal-object-lifecycle-preference"
         kept.append((name, value))

@@ -6,6 +6,7 @@ The body is read whole, a slot is waited for, the call goes over the link, and t
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from roost.gateway.body import Body, CallerGone
 from roost.gateway.forward import HandedOver, Successor
 from roost.gateway.resolve import Target
 from roost.gateway.slots import Slots, refusal
+from roost.kit.timeouts import Timeouts
 from roost.link.connection import Exchange, response_of
 from roost.link.directory import Entry
 from roost.web.answers import Receive, Scope, Send
@@ -40,6 +42,8 @@ class Ask:
     caller: str
     """Account of the caller; "anonymous" on public apps without a key."""
     is_owner: bool
+    key_used: bool
+    """The Authorization field is a key of ours, whatever its scheme."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,21 @@ class Runners:
     timed_out: Callable[[str], None]
     why_gone: Callable[[str], Awaitable[str]]
     """How this runner ended, as soon as that is known; "" if it is not known within a moment."""
+    birth: Callable[[str], Birth | None] = lambda runner_id: None
+    """What the start of this runner was made of, if that is known."""
+
+
+@dataclass(slots=True)
+class Trace:
+    """A call whose caller asked where its time goes (`x-roost-trace: 1`)."""
+
+    arrived_s: float
+    taken_s: float = 0.0
+    runner_id: str = ""
+
+    def taken(self, runner_id: str) -> None:
+        """It has a slot of this runner."""
+        self.taken_s, self.runner_id = time.monotonic(), runner_id
 
 
 class DirectCalls:
@@ -61,6 +80,7 @@ class DirectCalls:
         self._now_ms = now_ms
         self._max_body = max_body
         self._folder = folder
+        self.timeouts = Timeouts(asyncio.get_running_loop())
         self._cancels: set[asyncio.Task[None]] = set()
         self.closing = False
         """The server hands over or stops: connections end after their answer."""
@@ -83,8 +103,9 @@ class DirectCalls:
         if isinstance(deadline, admission.Refuse):
             raise refusal(deadline)
         caller: Caller | None = scope.get("roost.caller")
+        whole = caller.whole_body(self._max_body) if caller is not None else None
         try:
-            body = await bodies.read(scope["headers"], receive, self._max_body, self._folder)
+            body = Body(whole) if whole is not None else await bodies.read(scope["headers"], receive, self._max_body, self._folder)
         except CallerGone:
             return
         try:
@@ -99,7 +120,7 @@ class DirectCalls:
     ) -> None:
         head = self._head(scope, ask)
         route = ask.target.route
-        trace = Trace(asyncio.get_running_loop().time()) if fields.find(scope["headers"], b"x-roost-trace") == b"1" else None
+        trace = Trace(time.monotonic()) if fields.find(scope["headers"], b"x-roost-trace") == b"1" else None
         hint = fields.find(scope["headers"], b"x-fal-runner-hint")
         place = self._slots.arrive()
         while True:
@@ -147,6 +168,7 @@ class DirectCalls:
             fields.to_app(
                 scope["headers"],
                 request_id=ask.request_id,
+                key_used=ask.key_used,
                 endpoint=route.application + ask.target.path.decode("latin-1"),
                 caller=ask.caller,
                 client=client[0] if client else "",
@@ -172,7 +194,7 @@ class DirectCalls:
     def stages_of(self, trace: Trace) -> bytes:
         """The answer has begun: what the time until now was spent on."""
         birth = self._runners.birth(trace.runner_id)
-        return stages.header(stages.of_call(birth, trace.arrived_s, trace.taken_s, asyncio.get_running_loop().time())).encode()
+        return stages.header(stages.of_call(birth, trace.arrived_s, trace.taken_s, time.monotonic())).encode()
 
     def cancel(self, exchange: Exchange, head: RequestHead) -> None:
         """Tell the app that this call's caller is gone: its `<path>/cancel` first, then the closed connection (streaming-realtime.md §5)."""
@@ -198,13 +220,19 @@ class _Call:
         exchange = self._open()
         if self._caller is not None:
             self._caller.on_lost = lambda: exchange.put((_CALLER_LOST, exchange.stream, None))
-        timer = asyncio.get_running_loop().call_later(timeout_ms / 1000, lambda: exchange.put((_TIMED_OUT, exchange.stream, None)))
+        timer = self._calls.timeouts.start(timeout_ms / 1000, lambda: self._overran(exchange))
         try:
             return await self._until_answered(exchange, send, timeout_ms)
         finally:
             timer.cancel()
             if self._caller is not None:
                 self._caller.on_lost = None
+
+    def _overran(self, exchange: Exchange) -> None:
+        exchange.put((_TIMED_OUT, exchange.stream, None))
+        if exchange.answered:
+            # A caller that does not read its answer blocks the one who would read this news, and holds the slot.
+            self._abort()
 
     def _open(self) -> Exchange:
         first = self._body.first(WINDOW)

@@ -12,10 +12,21 @@ class Hints:
 
     def __init__(self) -> None:
         self._listeners: dict[str, set[asyncio.Event]] = {}
+        self._planned: set[str] = set()
 
     def give(self, topic: str) -> None:
         for event in self._listeners.get(topic, ()):
             event.set()
+
+    def give_within(self, topic: str, seconds: float) -> None:
+        """One hint at the end of this time for all that are given meanwhile: for what may happen with every call."""
+        if topic not in self._planned:
+            self._planned.add(topic)
+            asyncio.get_running_loop().call_later(seconds, self._give_planned, topic)
+
+    def _give_planned(self, topic: str) -> None:
+        self._planned.discard(topic)
+        self.give(topic)
 
     @contextlib.contextmanager
     def listen(self, *topics: str) -> Iterator[asyncio.Event]:

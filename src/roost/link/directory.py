@@ -57,6 +57,8 @@ class Directory:
     """A slot of this revision may be free."""
     on_change: Callable[[str], None] = lambda runner_id: None
     """This runner connected, was lost, or goes away."""
+    on_idle: Callable[[str], None] = lambda runner_id: None
+    """Its last call has ended. With one caller this is every call."""
 
     def add(self, runner_id: str, revision_id: str, slots: int, connection: CallConnection, now_ms: int, held: int = 0) -> Entry:
         """A runner is ready. A newer connection of the same runner takes the older one's place for new calls."""
@@ -131,7 +133,7 @@ class Directory:
         entry.in_flight -= 1
         if entry.busy == 0:
             entry.idle_since_ms = now_ms
-            self.on_change(entry.runner_id)
+            (self.on_change if entry.draining else self.on_idle)(entry.runner_id)
         self.on_free(entry.revision_id)
 
     def _forget(self, entry: Entry) -> None:

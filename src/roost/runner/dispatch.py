@@ -156,10 +156,11 @@ class Call:
         if self._gone:
             self._send_to_nobody(message)
         elif kind == "http.response.start":
-            self._answered = True
             self._wire.respond(
                 self.stream, ResponseHead(message["status"], [(bytes(n).lower(), bytes(v)) for n, v in message.get("headers", ())])
             )
+            # Not earlier: a head that cannot be sent is no answer.
+            self._answered = True
         elif kind == "http.response.body":
             end = not message.get("more_body", False)
             self._ended = end

@@ -102,7 +102,8 @@ def _children() -> Iterator[str]:
 
 def native_threads() -> list[str]:
     """Threads of libraries that a child would miss. To be asked after a fork: some libraries take theirs down before one."""
-    python = {thread.native_id for thread in threading.enumerate()}
+    # The main thread's number by itself: after a fork, Python still has the one of the thread that forked.
+    python = {os.getpid(), *(thread.native_id for thread in threading.enumerate())}
     owners = Counter(_owner(int(tid)) for tid in os.listdir("/proc/self/task") if int(tid) not in python)
     found: list[str] = []
     for owner, count in owners.items():

@@ -76,22 +76,26 @@ def once() -> int:
         return os.fork()
 
 
-def settle(supervisor: int, output: int, name: str, title: str) -> None:
-    """In the new process, first of all: session, parent, streams, signals, mark. Ends the process if `supervisor` is gone.
+def leave(supervisor: int) -> None:
+    """In the new process, first of all: a session and a parent of its own, usual signals. Ends the process if `supervisor` is gone."""
+    os.setsid()
+    _wait_for_parent(supervisor)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def settle(output: int, name: str, title: str) -> None:
+    """When it is known what the process is to be: its streams, its mark and its title.
 
     `output` is a file opened for appending; it becomes stdout and stderr, and is closed.
     """
-    os.setsid()
-    _wait_for_parent(supervisor)
     null = os.open(os.devnull, os.O_RDONLY)
     for target, source in ((0, null), (1, output), (2, output)):
         os.dup2(source, target)
     os.close(null)
     os.close(output)
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     _write("/proc/self/oom_score_adj", OOM_SCORE)  # a preference, not a promise: some sandboxes do not let us say it
     _prctl(_PR_SET_NAME, ctypes.c_char_p(title.encode()[:15]), 0, 0, 0)
     rewrite_mark(name)
@@ -143,8 +147,9 @@ def reseed() -> None:
         numpy.seed()
     if (ssl := sys.modules.get("ssl")) is not None:
         ssl.RAND_add(os.urandom(32), 32.0)
-    if (uuid := sys.modules.get("uuid")) is not None:
-        uuid._last_timestamp = None
+    if "uuid" in sys.modules:
+        # uuid1() counts on from the last one that its process made.
+        vars(sys.modules["uuid"])["_last_timestamp"] = None
     if (process := sys.modules.get("multiprocessing.process")) is not None:
         process.current_process().authkey = os.urandom(32)
 

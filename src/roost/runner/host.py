@@ -113,11 +113,11 @@ class Host:
         try:
             with self._timed("setup"):
                 await run_setup(self._app)
-            prepared = self._loaded.asgi if self._loaded is not None else None
-            self._asgi = prepared if prepared is not None and still_fits(self._app) else build_asgi(self._app)
-            lifespan = _Lifespan(self._asgi)
+            early = self._loaded if self._loaded is not None and still_fits(self._app) else None
+            asgi = early.asgi if early is not None and early.asgi is not None else build_asgi(self._app)
+            lifespan = _Lifespan(asgi)
             await lifespan.start()
-            self._asgi = in_front_of(self._asgi, self._app)
+            self._asgi = early.front if early is not None and early.front is not None else in_front_of(asgi, self._app)
         except BaseException as error:
             if self._exit_asked:
                 return 0
@@ -167,7 +167,7 @@ class Host:
         pause = 0.01
         while not self._slots.draining:
             try:
-                sock = await self._loop.run_in_executor(None, dial.connect_any, self._ticket.addresses)
+                sock = await self._connect()
                 sock.setblocking(False)
                 connect = self._loop.create_unix_connection if sock.family == socket.AF_UNIX else self._loop.create_connection
                 await connect(self._new_connection, sock=sock)
@@ -175,6 +175,13 @@ class Host:
             except OSError:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
+
+    async def _connect(self) -> socket.socket:
+        assert self._loop is not None
+        if self._newest is None:
+            # Nothing else is there to be held up, and a thread would make the first caller wait for its start.
+            return dial.connect_any(self._ticket.addresses)
+        return await self._loop.run_in_executor(None, dial.connect_any, self._ticket.addresses)
 
     def _new_connection(self) -> CallConnection:
         assert self._asgi is not None

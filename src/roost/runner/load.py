@@ -16,8 +16,10 @@ class Loaded:
     """What a template hands to its forks."""
 
     app: Any
-    asgi: AsgiApp | None
+    asgi: Any = None
     """The app's ASGI application; None where the author's own code takes part in making it, which may need what setup() did."""
+    front: AsgiApp | None = None
+    """The same, with direct dispatch in front of it."""
 
 
 def enter(bundle: str, working_dir: str) -> None:
@@ -37,13 +39,17 @@ def load_app(bundle: str) -> Any:
     return create(load_class(Path(bundle) / "app.pkl"))
 
 
-def assemble_early(app: Any) -> AsgiApp | None:
-    """The ASGI application before setup(), if it will be the same after it: no hook of the framework is the author's own."""
+def assemble_early(app: Any) -> Loaded:
+    """With the ASGI application made before setup(), if it will be the same after it: no hook of the framework is the author's own."""
+    from roost.runner.direct import in_front_of
     from roost.sdk.app import App
     from roost.sdk.asgi import build_asgi
 
     hooks = ("_build_app", "_add_extra_middlewares", "_add_extra_routes", "lifespan")
-    return build_asgi(app) if all(getattr(type(app), hook) is getattr(App, hook) for hook in hooks) else None
+    if any(getattr(type(app), hook) is not getattr(App, hook) for hook in hooks):
+        return Loaded(app)
+    asgi = build_asgi(app)
+    return Loaded(app, asgi, in_front_of(asgi, app))
 
 
 def still_fits(app: Any) -> bool:

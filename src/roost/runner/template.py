@@ -11,8 +11,10 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
+import struct
 import sys
 import time
 import traceback
@@ -25,6 +27,7 @@ from roost.runner import dial, fitness, fork
 from roost.runner.load import Loaded, assemble_early, enter, load_app
 from roost.runner.logs import Output
 from roost.runner.pools import Pools
+from roost.runner.warm import warm_up
 from roost.wire import frames
 from roost.wire.launch import LINK_VERSIONS, Hello, TemplateTicket, Ticket, read_ticket
 
@@ -33,6 +36,9 @@ _EVERY_RUNNER: Final = (
     "roost.sdk.asgi",
     "roost.sdk.lifecycle",
     "roost.runner.unpickle",
+    "roost.runner.direct",
+    "fastapi.telemetry._runtime",
+    "pydantic.v1",
     "fastapi",
     "pydantic",
     "anyio.to_thread",
@@ -45,8 +51,12 @@ _EVERY_RUNNER: Final = (
     "ssl",
     "uuid",
 )
-_OPTIONAL: Final = ("anyio._backends._asyncio", "ssl", "encodings.idna")
+_OPTIONAL: Final = ("anyio._backends._asyncio", "ssl", "encodings.idna", "fastapi.telemetry._runtime", "pydantic.v1")
 _TRIAL_LIMIT_S: Final = 5.0
+_SPARE_AFTER_S: Final = 0.3
+"""The next fork is made ahead of its order, but not at once: the one that was just sent off needs the processor."""
+_ORDER: Final = struct.Struct(">Qd")
+"""Size of the ticket, and until when it is good, ahead of the ticket itself."""
 
 
 class Unfit(Exception):
@@ -88,11 +98,41 @@ class _Orders:
                 return None
         return self.waiting.pop(0)
 
+    def come_within(self, seconds: float) -> bool:
+        """Whether an order comes in that time, or the server goes."""
+        return bool(self.waiting) or bool(select.select([self.sock], [], [], seconds)[0])
+
     def _receive(self) -> bool:
         data = self.sock.recv(65536)
         found = self.reader.feed(data)
         self.waiting += [json.loads(payload) for kind, _, payload in found if kind == frames.CONTROL]
         return bool(data) and all(kind != frames.REFUSED for kind, _, _ in found)
+
+
+@dataclass(frozen=True)
+class _Spare:
+    """A fork that waits for its ticket at the other end of `sock`."""
+
+    pid: int
+    sock: socket.socket
+
+
+def _receive_order(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """The head of an order and its descriptor. Ends the process when the template is gone."""
+    head, fds, _, _ = socket.recv_fds(sock, _ORDER.size, 1)
+    if not head:
+        os._exit(0)
+    return head + _receive(sock, _ORDER.size - len(head)), fds
+
+
+def _receive(sock: socket.socket, size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        data = sock.recv(size - len(parts))
+        if not data:
+            os._exit(0)
+        parts += data
+    return bytes(parts)
 
 
 class Template:
@@ -107,6 +147,7 @@ class Template:
         self._pools = Pools()
         self._pools.hold()
         self._loaded: Loaded | None = None
+        self._spare: _Spare | None = None
 
     def serve(self) -> tuple[Ticket, Loaded | None] | None:
         """Until the server is gone: None. In a process that is to be a runner: its ticket, and what was loaded for it."""
@@ -137,54 +178,87 @@ class Template:
     # orders
 
     def _obey(self, orders: _Orders) -> TemplateTicket | Ticket | None:
-        while (order := orders.next()) is not None:
+        """Until the server is gone, or, in a fork, until it knows what to become."""
+        while True:
+            if self._spare is None and self._keeps_a_spare and not orders.come_within(_SPARE_AFTER_S):
+                ticket = self._make_spare(orders)
+                if ticket is not None:
+                    return ticket
+                continue
+            order = orders.next()
+            if order is None:
+                return None
             try:
-                pid, ticket = self._fork(order)
+                if time.monotonic() * 1000 > order["until_ms"]:
+                    raise fork.CannotFork("the order came too late")
+                if self._spare is None:
+                    ticket = self._make_spare(orders)
+                    if ticket is not None:
+                        return ticket
+                pid = self._send_off(order)
             except (fork.CannotFork, OSError) as error:
                 orders.tell({"op": "not_forked", "id": order.get("id"), "error": str(error)})
-                continue
-            if pid == 0:
+            else:
+                orders.tell({"op": "forked", "id": order.get("id"), "pid": pid})
+
+    def _make_spare(self, orders: _Orders) -> TemplateTicket | Ticket | None:
+        """Fork a process that waits for its ticket: there it returns with that, here with None. Raises CannotFork."""
+        ours, theirs = socket.socketpair()
+        pid = fork.double_fork()
+        if pid == 0:
+            try:
+                ours.close()
                 orders.sock.close()  # the template's; it stays open there
-                return ticket
-            orders.tell({"op": "forked", "id": order.get("id"), "pid": pid})
+                return self._stand_by(theirs)
+            except BaseException:
+                # Nothing may come from here back into the template's own work: it would answer in the template's name.
+                traceback.print_exc()
+                os._exit(127)
+        theirs.close()
+        self._spare = _Spare(pid, ours)
+        orders.tell({"op": "spare", "pid": pid})
         return None
 
-    def _fork(self, order: dict[str, Any]) -> tuple[int, Ticket | TemplateTicket]:
-        """(0, its ticket) in the new process, (its pid, ...) here."""
-        ticket = read_ticket(json.dumps(order["ticket"]))
-        # Here and not in the child, so that a file that cannot be opened is an answer to the order.
+    def _send_off(self, order: dict[str, Any]) -> int:
+        """Give the spare its ticket; answers its pid. Raises OSError."""
+        assert self._spare is not None
+        spare, self._spare = self._spare, None
+        ticket = json.dumps(order["ticket"]).encode()
+        # Opened here, so that a file that cannot be opened is an answer to the order.
         output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY, 0o600)
         try:
-            if time.monotonic() * 1000 > order["until_ms"]:
-                raise fork.CannotFork("the order came too late")
-            pid = fork.double_fork()
-        except BaseException:
+            socket.send_fds(spare.sock, [_ORDER.pack(len(ticket), order["until_ms"])], [output])
+            spare.sock.sendall(ticket)
+        finally:
             os.close(output)
-            raise
-        if pid:
-            os.close(output)
-            return pid, ticket
-        try:
-            self._begin(ticket, output, order["until_ms"])
-        except BaseException:
-            # Nothing may return from here into the template's own work: it would answer in the template's name.
-            traceback.print_exc()
-            os._exit(127)
-        return 0, ticket
+            spare.sock.close()
+        return spare.pid
 
-    def _begin(self, ticket: Ticket | TemplateTicket, output: int, until_ms: float) -> None:
-        """The first things that a forked process does."""
+    def _stand_by(self, sock: socket.socket) -> TemplateTicket | Ticket:
+        """The forked process: all that needs no ticket, then wait for one. It ends with its template, or with the supervisor."""
+        fork.leave(self._supervisor)
+        self._output.forget()
+        self._spare = None
+        if self._keeps_a_spare:
+            fork.thaw()
+            self._pools.release()
+            warm_up(self._loaded)
+        head, (output, *_) = _receive_order(sock)
+        size, until_ms = _ORDER.unpack(head)
+        ticket = read_ticket(_receive(sock, size).decode())
+        sock.close()
         if time.monotonic() * 1000 > until_ms:
             # Nobody waits for us any more: a fresh process has our name by now.
             os._exit(0)
-        if isinstance(ticket, Ticket):
-            fork.settle(self._supervisor, output, ticket.runner_id, "roost-runner")
-            fork.thaw()
-            self._pools.release()
-        else:
-            fork.settle(self._supervisor, output, ticket.template_id, "roost-template")
-        self._output.forget()
+        is_runner = isinstance(ticket, Ticket)
+        fork.settle(output, ticket.runner_id if is_runner else ticket.template_id, "roost-runner" if is_runner else "roost-template")
         fork.reseed()
+        return ticket
+
+    @property
+    def _keeps_a_spare(self) -> bool:
+        """A base is asked for a fork so seldom that nobody minds waiting."""
+        return self._ticket.bundle != ""
 
     # becoming ready
 
@@ -204,7 +278,7 @@ class Template:
                     app = load_app(self._ticket.bundle)
                     what = "preload()"
                     self._preload(app)
-                    self._loaded = Loaded(app, assemble_early(app))
+                    self._loaded = assemble_early(app)
                     _check(fitness.findings(before))
         except _TookTooLong as late:
             raise Unfit(f"{what} did not end within {self._ticket.limit_ms / 1000:g} s; it was {late}") from None

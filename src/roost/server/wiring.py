@@ -8,6 +8,7 @@ import os
 import platform
 import socket
 import sysconfig
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,10 @@ def defaults_of(settings: Settings) -> Scale:
     )
 
 
+_IDLE_NOTICED_S = 0.1
+"""How soon the fleet hears that a runner fell idle. Not at once: one caller alone would make it read the store with every call."""
+
+
 class Server:
     """All parts of one server process, from the open store to the listening gateway."""
 
@@ -113,7 +118,7 @@ class Server:
         self.routes = Routes(self._aliases)
         self.slots = Slots(self.directory, self.board, self.routes, _limits(settings), clock.now_ms)
         self.listener = Listener(self.directory, self._admit, self._reported, clock.now_ms)
-        self.births = Births(asyncio.get_running_loop().time)
+        self.births = Births(time.monotonic)
         self.templates: TemplatesEngine | None = None
         self.backend = backend or self._processes(spawner)
         self.builder = VenvBuilder(spawner, paths.envs, paths.builds, _build_settings(settings))
@@ -136,6 +141,7 @@ class Server:
         self.backend.subscribe(self.fleet.on_exit)
         self.board.on_demand = lambda application: self.hints.give("fleet")
         self.directory.on_change = lambda runner_id: self.hints.give("fleet")
+        self.directory.on_idle = lambda runner_id: self.hints.give_within("fleet", _IDLE_NOTICED_S)
         self.calls = DirectCalls(
             self.slots,
             Runners(self.fleet.on_fate, self.fleet.on_timeout, self.fleet.why_gone, self.births.of),

@@ -12,6 +12,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from roost.kit import log
+from roost.kit.timeouts import Timeouts
 from roost.web.answers import Asgi
 from roost.web.protocol import LimitedProtocol
 
@@ -48,9 +49,11 @@ class HttpServer:
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
         self._clock: asyncio.Task[None] | None = None
+        self._timeouts: Timeouts | None = None
 
     async def listen(self, sockets: list[socket.socket]) -> None:
         loop = asyncio.get_running_loop()
+        self._timeouts = Timeouts(loop)
         self._state.default_headers = _date()
         self._clock = loop.create_task(self._keep_date(), name="http date")
         for sock in sockets:
@@ -89,7 +92,7 @@ class HttpServer:
                 await self._clock
 
     def _protocol(self) -> asyncio.Protocol:
-        return LimitedProtocol(self._config, self._state, {})
+        return LimitedProtocol(self._config, self._state, {}, timeouts=self._timeouts)
 
     async def _keep_date(self) -> None:
         while True:

@@ -6,6 +6,7 @@ forbids inside every field, so that encoding and decoding each cost one call in 
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -27,6 +28,10 @@ ACCEPT, BUSY, RESPONSE, RESET, DONE = 32, 33, 34, 35, 36
 # a stream, both ways
 BODY, BODY_END, CREDIT = 48, 49, 50
 
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Besides the line feed, which joins the fields.
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+
 NAMES = {
     value: name
     for name, value in list(globals().items())
@@ -41,7 +46,7 @@ class ProtocolError(Exception):
     """The peer broke the link's rules; the connection cannot go on."""
 
 
-def frame(kind: int, stream: int, payload: bytes = b"") -> bytes:
+def frame(kind: int, stream: int, payload: bytes | memoryview = b"") -> bytes:
     """One frame as bytes."""
     return _HEADER.pack(len(payload), kind, stream) + payload
 
@@ -105,11 +110,17 @@ class ResponseHead:
     headers: Headers
 
     def encode(self) -> bytes:
+        """Raises ValueError for fields that HTTP cannot carry: they come from an app, which may have them from its caller."""
         parts = [b"%d" % self.status]
         for name, value in self.headers:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a header field")
             parts.append(name)
             parts.append(value)
-        return _join(parts)
+        payload = _join(parts)
+        if _CONTROL.search(payload):
+            raise ValueError("a header field contains a control character")
+        return payload
 
     @classmethod
     def decode(cls, payload: bytes) -> ResponseHead:

@@ -22,6 +22,7 @@ A template (docs/decisions/0003-templates.md) has one connection, of the same ki
 template -> server
     {"op": "ready", "ms": n}                                orders may be sent
     {"op": "refused", "reason": text}                       it is not fit to be forked, and ends
+    {"op": "spare", "pid": n}                               a fork that waits for an order; its memory is the template's
     {"op": "forked", "id": n, "pid": n}                     a child of nobody: whoever reads this has the supervisor adopt it
     {"op": "not_forked", "id": n, "error": text}
 server -> template
@@ -97,7 +98,8 @@ def read_ticket(text: str) -> Ticket | TemplateTicket:
     value: dict[str, Any] = json.loads(text)
     if value.pop("kind", "") != "template":
         return Ticket.from_json(text)
-    return TemplateTicket(**{**value, "addresses": tuple(value["addresses"])})
+    value["addresses"] = tuple(value["addresses"])
+    return TemplateTicket(**value)
 
 
 @dataclass(frozen=True, slots=True)

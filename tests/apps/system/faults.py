@@ -39,6 +39,11 @@ class Amount(BaseModel):
     megabytes: int = 0
 
 
+def say(place: Place, word: str) -> None:
+    with open(f"{place.folder}/{place.name}", "a") as seen:
+        seen.write(f"{word}\n")
+
+
 class Faults(roost.App):
     app_name = "faults"
     keep_alive = 300
@@ -53,12 +58,10 @@ class Faults(roost.App):
     @roost.endpoint("/gated")
     async def gated(self, input: Place) -> dict:
         """Says that it began, waits for the file `go`, says that it ended."""
-        with open(f"{input.folder}/{input.name}", "a") as seen:
-            seen.write("began\n")
-            seen.flush()
-            while not os.path.exists(f"{input.folder}/go"):
-                await asyncio.sleep(0.02)
-            seen.write("ended\n")
+        say(input, "began")
+        while not os.path.exists(f"{input.folder}/go"):  # noqa: ASYNC110 - the test is another process
+            await asyncio.sleep(0.02)
+        say(input, "ended")
         return {"pid": os.getpid()}
 
     @roost.endpoint("/die")
@@ -73,7 +76,7 @@ class Faults(roost.App):
 
     @roost.endpoint("/block")
     async def block(self, input: Amount) -> dict:
-        time.sleep(input.seconds)
+        time.sleep(input.seconds)  # noqa: ASYNC251 - that is the fault
         return {}
 
     @roost.endpoint("/breed")
@@ -109,7 +112,7 @@ class Moody(roost.App):
     mood_file = os.environ.get("MOOD_FILE", "")
 
     def setup(self):
-        mood = open(self.mood_file).read() if os.path.exists(self.mood_file) else ""
+        mood = Path(self.mood_file).read_text() if os.path.exists(self.mood_file) else ""
         if mood == "raises":
             raise ValueError("the weights are gone")
         if mood == "hangs":

@@ -100,9 +100,11 @@ class Mirror(roost.App, app_auth="public", keep_alive=300, max_multiplexing=64, 
 
     @roost.endpoint("/threads")
     def threads(self, wish: Wish) -> dict:
-        """Holds a thread."""
+        """Holds a thread until as many are here as `mark` says."""
+        until = time.monotonic() + wish.ms / 1000
         with self.crowd:
-            time.sleep(wish.ms / 1000)
+            while self.crowd.most < int(wish.mark) and time.monotonic() < until:
+                time.sleep(0.02)
         return {"most": self.crowd.most}
 
     @roost.endpoint("/environ")

@@ -33,7 +33,7 @@ class Slow(roost.App, keep_alive=300, max_multiplexing=64, max_concurrency=1):
     app_name = "slow"
 
     def setup(self):
-        time.sleep(float(os.environ.get("SLOW_SETUP_S", "4")))
+        time.sleep(4)
 
     @roost.endpoint("/")
     async def answer(self, wish: Wish) -> dict:

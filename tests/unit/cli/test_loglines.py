@@ -66,7 +66,7 @@ def test_the_traceback_of_a_failed_call_is_shown_in_reading_order_from_the_autho
 @pytest.mark.parametrize(
     ("message", "shown"),
     [
-        (json.dumps({"traceback": "E: x\n  File \"/a/site-packages/b.py\"\nTraceback (most recent call last):"}), 3),
+        (json.dumps({"traceback": 'E: x\n  File "/a/site-packages/b.py"\nTraceback (most recent call last):'}), 3),
         ('{"traceback": "cut off', 1),
         (json.dumps({"traceback": "one", "level": "two"}), 1),
         (json.dumps({"traceback": 3}), 1),

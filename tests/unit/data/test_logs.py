@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from roost.data import holes
-from roost.data.logs import BEGINNING, MAX_MESSAGE, NOW, Last, LogLine, RunnerLogs, Since
+from roost.data.logs import BEGINNING, MAX_MESSAGE, NOW, Last, LogLine, RunnerLogs, Since, newest
 from roost.wire.errors import RoostError
 
 
@@ -204,3 +204,13 @@ def test_what_is_no_runners_id_never_becomes_a_path(logs: RunnerLogs, runner_id:
     with pytest.raises(RoostError) as caught:
         logs.path(runner_id)
     assert caught.value.code == "not_found"
+
+
+def test_the_newest_lines_are_bounded_in_characters_too(logs: RunnerLogs):
+    megabyte = "x" * (1024 * 1024)
+    lines = [LogLine(number, "STDOUT", "user", megabyte) for number in range(20)]
+    assert [line.at_ms for line in newest(lines)] == list(range(12, 20))
+    assert newest(lines, 2) == lines[-2:]
+    assert newest(lines, 0) == []
+    write(logs, *(record("y" * MAX_MESSAGE, at_ms=number) for number in range(200)))
+    assert [line.at_ms for line in logs.read("r1", 0)] == list(range(200 - 128, 200))

@@ -1,0 +1,1 @@
+"""A package: all of it travels with the class that is defined in it."""

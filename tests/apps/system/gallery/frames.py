@@ -1,0 +1,2 @@
+def framed(title: str) -> str:
+    return f"[{title}]"

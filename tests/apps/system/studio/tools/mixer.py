@@ -1,0 +1,5 @@
+from tools.names import BETWEEN
+
+
+def mix(one: str, other: str) -> str:
+    return f"{one}{BETWEEN}{other}"
