@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -112,14 +113,16 @@ async def test_an_answer_of_503_ends_the_runner_also_when_its_server_has_handed_
     await asyncio.to_thread(until, "its runner has ended", lambda: runner["runner_id"] not in [r["runner_id"] for r in roost.runners()])
 
 
-async def test_callers_that_wait_for_a_cold_runner_are_served_by_the_new_server(roost: Roost) -> None:
-    roost.cli("deploy", f"{APPS / 'timed.py'}::Slow", "--json", "--strategy", "recreate")  # which starts no runner
-    assert not roost.runners("slow")
+async def test_callers_that_wait_for_a_cold_runner_are_served_by_the_new_server(roost: Roost, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    # `recreate` starts no runner.
+    roost.cli("deploy", f"{APPS / 'timed.py'}::Slow", "--json", "--strategy", "recreate", GATE=str(gate))
     callers = [asyncio.create_task(call(roost, "slow", mark=f"w{n}")) for n in range(5)]
     await asyncio.to_thread(until, "a runner sets up", lambda: [r for r in roost.runners("slow") if r["state"] == "SETUP"])
     (runner,) = roost.runners("slow")
     await asyncio.to_thread(roost.cli, "restart")
     assert not any(caller.done() for caller in callers)
+    gate.touch()
     assert await asyncio.gather(*callers) == [(200, {"mark": f"w{n}"}) for n in range(5)]
     assert [r["runner_id"] for r in roost.runners("slow")] == [runner["runner_id"]]
 
