@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterator
 from benchmarks.harness import wrk
 from benchmarks.harness.bench import APPS, Bench
 from benchmarks.harness.figures import at_most, interleaved, ratios
-from benchmarks.harness.programs import Broken
+from benchmarks.harness.programs import Broken, until
 from benchmarks.harness.roosts import Roost
 from benchmarks.harness.tables import number, spread
 from benchmarks.harness.wrk import Load
 
 SLOW = 200
 CALLERS = 16
-SETTLE_S = 1.5
 # What apps/streams.py would send to somebody who reads.
 WHOLE_STREAM = 1000 * 64 * 1024
 
@@ -33,18 +32,19 @@ def run(bench: Bench) -> None:
         wrk.press(post, CALLERS, 1)
         bench.say(f"{rounds} rounds of {CALLERS} callers alone and beside {SLOW} slow ones")
 
+        waits: list[float] = []
+
         def alone() -> Load:
-            time.sleep(SETTLE_S)
             return wrk.press(post, CALLERS, seconds)
 
         def beside() -> Load:
             with slow_callers(roost, path):
-                # Streams begin by filling the buffers on their way, which is fast. What comes then is slow.
-                time.sleep(SETTLE_S)
+                # Streams begin by filling the buffers on their way, as fast as anyone reads. Slow is what comes then.
+                waits.append(stalled(roost, path))
                 return wrk.press(post, CALLERS, seconds)
 
         measured = interleaved({"alone": alone, "beside": beside}, rounds)
-        taken: list[int] = json.loads(roost.call(f"{path}/taken", b"").body)["bytes"]
+        taken = sent(roost, path)
     if max(taken) >= WHOLE_STREAM:
         raise Broken("a stream that nobody read was sent to its end: the handler was not held back")
     rows: list[list[str]] = []
@@ -54,9 +54,30 @@ def run(bench: Bench) -> None:
         rows.append([name, number(p99.median), spread(p99.samples), number(calls.median), spread(calls.samples)])
     p99s = {name: [load.p99_ms for load in loads] for name, loads in measured.items()}
     bench.record("p99", "x alone", ratios(p99s["beside"], p99s["alone"]), at_most(1.2))
+    bench.record("stalled_after", "s", waits)
     ahead = bench.record("stream_ahead", "MB", [size / 1024**2 for size in taken])
     bench.show([f"{CALLERS} callers", "p99 ms", "min-max", "calls/s", "min-max"], rows)
     bench.show(["a stream that nobody reads", "MB sent", "min-max"], [["", number(ahead.median), spread(ahead.samples)]])
+
+
+def sent(roost: Roost, path: str) -> list[int]:
+    """Bytes that the handler has got rid of, by stream."""
+    return json.loads(roost.call(f"{path}/taken", b"").body)["bytes"]
+
+
+def stalled(roost: Roost, path: str) -> float:
+    """Wait until no stream moves any more; answers the seconds that this took. Raises Broken when they go on and on."""
+    began = time.monotonic()
+    before: list[int] = []
+
+    def still() -> bool:
+        nonlocal before
+        last, before = before, sent(roost, path)
+        return last == before
+
+    # Between two looks the slow readers take a kilobyte each, far less than a chunk.
+    until("streams that nobody reads stand still", still, every_s=0.5)
+    return time.monotonic() - began
 
 
 @contextlib.contextmanager

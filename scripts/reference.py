@@ -39,7 +39,11 @@ def errors() -> str:
     )
 
 
-PAGES: dict[str, Callable[[], str]] = {"errors.md": errors, "app-options.md": options.render_reference, "settings.md": settings.render_reference}
+PAGES: dict[str, Callable[[], str]] = {
+    "errors.md": errors,
+    "app-options.md": options.render_reference,
+    "settings.md": settings.render_reference,
+}
 
 
 def stale() -> list[str]:

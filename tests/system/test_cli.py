@@ -159,7 +159,9 @@ def test_a_second_deploy_needs_neither_a_network_nor_an_install(own_roost: MakeR
     first = roost.deploy(app)
     (built,) = roost.api("GET", "/v1/builds")["builds"]
     roost.stop()
-    nowhere = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:1")
+    nowhere: dict[str, str] = dict.fromkeys(
+        ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:1"
+    )
     roost.env.update(nowhere, NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")
     roost.start()
     app.write_text(app.read_text().replace('"Hello"', '"Hi"'))

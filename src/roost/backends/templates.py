@@ -27,7 +27,6 @@ from roost.wire.launch import TemplateTicket
 _FORK_WITHIN_S = 2.0
 """The template does not fork after that; the server waits a little longer, for an answer that is on its way."""
 _ANSWER_WAIT_S = 1.0
-_IMPORT_LIMIT_S = 60.0
 _C_CODE_EXTRA_S = 5.0
 """The template's own alarm comes first and can say where; what does not return to Python is killed from here."""
 _GRACE_MS = 0
@@ -88,13 +87,19 @@ class TemplateBackend:
     """A `backends.base.Backend` around another. Names of templates: a revision's id, or a base's name."""
 
     def __init__(
-        self, spawner: Spawner, fresh: ProcessBackend, births: Births, environment_of: Callable[[Revision], dict[str, str]]
+        self,
+        spawner: Spawner,
+        fresh: ProcessBackend,
+        births: Births,
+        environment_of: Callable[[Revision], dict[str, str]],
+        import_limit_s: float = 60,
     ) -> None:
         """`environment_of(revision)`: what its code may read at import, without secrets and what is one runner's own."""
         self._spawner = spawner
         self._fresh = fresh
         self._births = births
         self._environment_of = environment_of
+        self._import_limit_s = import_limit_s
         self._by_id: dict[str, _Template] = {}
         self._by_name: dict[str, _Template] = {}
         self._numbers = itertools.count(1)
@@ -268,7 +273,7 @@ class TemplateBackend:
         return template
 
     def _ticket(self, template: _Template, revision: Revision | None = None) -> TemplateTicket:
-        limit_ms = int(_IMPORT_LIMIT_S * 1000)
+        limit_ms = int(self._import_limit_s * 1000)
         links = self._fresh.places.links
         if revision is None:
             return TemplateTicket(template.id, template.token, links, limit_ms)
@@ -278,7 +283,7 @@ class TemplateBackend:
         )
 
     async def _come(self, template: _Template) -> None:
-        limit_s = _IMPORT_LIMIT_S + _C_CODE_EXTRA_S
+        limit_s = self._import_limit_s + _C_CODE_EXTRA_S
         try:
             await asyncio.wait_for(asyncio.shield(template.came), limit_s)
         except (asyncio.TimeoutError, TimeoutError):

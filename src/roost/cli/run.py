@@ -64,7 +64,6 @@ def run(
 
 def _serve_here(reference: str, port: int) -> None:
     from roost.cli.author import load
-
     from roost.cli.output import say, tell
     from roost.sdk.local import serve_local
     from roost.sdk.spec import build_spec

@@ -117,9 +117,7 @@ def worth(candidate: Candidate, now_ms: int) -> float:
     return saved * STAYS if candidate.living else saved
 
 
-def _choose(
-    candidates: Sequence[Candidate], bases: dict[str, Base], budget_mb: float, now_ms: int
-) -> tuple[list[Candidate], set[str]]:
+def _choose(candidates: Sequence[Candidate], bases: dict[str, Base], budget_mb: float, now_ms: int) -> tuple[list[Candidate], set[str]]:
     """Whose templates should live, best first, and of which bases."""
     eligible = [
         candidate
@@ -153,5 +151,3 @@ def _refused(bases: dict[str, Base], name: str) -> bool:
 
 def _memory(one: Candidate | Base | None) -> float:
     return FIRST_GUESS_MB if one is None or one.memory_mb is None else max(1.0, one.memory_mb)
-
-

@@ -93,7 +93,9 @@ async def _next(receive: Receive, wait_s: float) -> MutableMapping[str, Any]:
     try:
         message = await asyncio.wait_for(receive(), min(wait_s, STALL_S))
     except (asyncio.TimeoutError, TimeoutError):
-        raise RoostError("bad_request", f"the request's body arrives too slowly: {STALL_S:g} s and at least {SLOWEST} bytes a second", status=408) from None
+        raise RoostError(
+            "bad_request", f"the request's body arrives too slowly: {STALL_S:g} s and at least {SLOWEST} bytes a second", status=408
+        ) from None
     if message["type"] != "http.request":
         raise CallerGone
     return message

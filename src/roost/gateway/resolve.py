@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from roost.core.model import Alias
@@ -94,6 +95,7 @@ class Routes:
         return Target(route, path)
 
 
+@lru_cache(1024)  # a caller's next call is mostly for the same app
 def split(raw_path: bytes) -> tuple[str, str, bytes]:
     """(owner, app, path below it) of a call's path (spec: gateway-http.md §2). The rest keeps its encoding and doubled slashes."""
     parts = raw_path[1:].split(b"/", 2)

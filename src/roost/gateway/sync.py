@@ -206,7 +206,9 @@ class DirectCalls:
 class _Call:
     """One attempt on one runner."""
 
-    def __init__(self, calls: DirectCalls, ask: Ask, head: RequestHead, body: Body, entry: Entry, caller: Caller | None, trace: Trace | None) -> None:
+    def __init__(
+        self, calls: DirectCalls, ask: Ask, head: RequestHead, body: Body, entry: Entry, caller: Caller | None, trace: Trace | None
+    ) -> None:
         self._calls = calls
         self._ask = ask
         self._head = head
@@ -303,6 +305,10 @@ class _Call:
             kept.append((b"x-roost-stages", self._calls.stages_of(self._trace)))
         if self._calls.closing:
             kept.append((b"connection", b"close"))
+        if self._caller is not None and exchange.events and exchange.events[0][0] == frames.BODY_END:
+            if self._caller.answer(head.status, kept, exchange.events[0][2]):
+                exchange.events.popleft()
+                return
         await send({"type": "http.response.start", "status": head.status, "headers": kept})
         while True:
             kind, _, value = await exchange.next()

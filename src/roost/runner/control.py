@@ -121,7 +121,7 @@ class Control:
                 if not data:
                     break
                 # All of them first: what came together with the order to go is still this server's word.
-                if any([self._frame(kind, payload) for kind, _, payload in reader.feed(data)]):
+                if any([self._frame(kind, payload) for kind, _, payload in reader.feed(data)]):  # noqa: C419
                     break
         except (OSError, frames.ProtocolError):
             pass
@@ -153,6 +153,6 @@ def stacks() -> str:
     """What every thread is doing right now."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     parts: list[str] = []
-    for ident, top in sys._current_frames().items():  # the only way to another thread's stack
+    for ident, top in sys._current_frames().items():  # noqa: SLF001  (the only way to another thread's stack)
         parts.append(f"--- {names.get(ident, ident)}\n" + "".join(traceback.format_stack(top)))
     return "\n".join(parts)

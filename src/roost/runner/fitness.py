@@ -27,7 +27,9 @@ _LEFT_OPEN: Final = {
 # Threads that their libraries do without in a child, as many of each as its import alone starts. Python's runtime and the C
 # library are below every thread, so that they tell nothing of whose it is.
 HARMLESS: Final = {"openblas": 1_000, "onnxruntime": 1, "jemalloc": 1}
-_EVERYWHERE: Final = re.compile(r"^(libc|libpthread|ld-linux.*|libstdc\+\+|libgcc_s|libpython[\d.]+|python[\d.]*|libm|libdl|librt)[.-]?(so)?[\d.]*$")
+_EVERYWHERE: Final = re.compile(
+    r"^(libc|libpthread|ld-linux.*|libstdc\+\+|libgcc_s|libpython[\d.]+|python[\d.]*|libm|libdl|librt)[.-]?(so)?[\d.]*$"
+)
 _STACK_LIMIT: Final = 256 * 1024
 
 
@@ -61,7 +63,7 @@ def _gpu() -> Iterator[str]:
 def _python_threads() -> Iterator[str]:
     own = threading.get_ident()
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for ident, frame in sys._current_frames().items():  # also those that `_thread` started and `threading` does not know
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001  also those that `_thread` started and `threading` does not know
         if ident != own:
             # Its first frame outside of `threading` is what the author wrote, or called.
             stack = [entry for entry in traceback.extract_stack(frame) if os.path.basename(entry.filename) != "threading.py"]

@@ -185,8 +185,20 @@ class Host:
 
     def _new_connection(self) -> CallConnection:
         assert self._asgi is not None
-        hello = Hello("calls", self._ticket.runner_id, self._ticket.token, LINK_VERSIONS, os.getpid(), self._runtime, "READY", self._slots.limit, self._slots.in_use)
-        return CallConnection(self._asgi, self._slots, self._output, hello, Watch(self._welcomed, self._lost, self._call_ended, self._process_ends))
+        hello = Hello(
+            "calls",
+            self._ticket.runner_id,
+            self._ticket.token,
+            LINK_VERSIONS,
+            os.getpid(),
+            self._runtime,
+            "READY",
+            self._slots.limit,
+            self._slots.in_use,
+        )
+        return CallConnection(
+            self._asgi, self._slots, self._output, hello, Watch(self._welcomed, self._lost, self._call_ended, self._process_ends)
+        )
 
     def _call_ended(self) -> None:
         self._ended_call.set()

@@ -85,7 +85,9 @@ class App:
         if cls.__init__ is not App.__init__:
             raise ValueError(f"{cls.__name__}: an App has no __init__ of its own, runners make it without arguments. Prepare it in setup()")
         if inspect.iscoroutinefunction(cls.preload):
-            raise ValueError(f"{cls.__name__}.preload() must be a plain `def`: it runs where there is no event loop. What must be awaited belongs in setup()")
+            raise ValueError(
+                f"{cls.__name__}.preload() must be a plain `def`: it runs where there is no event loop. What must be awaited belongs in setup()"
+            )
         declared.take(cls, keywords)
         endpoint.collect(cls)
 

@@ -57,6 +57,9 @@ class Settings:
     template_memory_mb: int = _setting(
         1024, "memory that templates (processes which runners are forked from) may take together; 0: none, every runner starts afresh"
     )
+    template_import_limit_s: float = _setting(
+        60, "how long the imports and preload() of a template may take; what takes longer has no template, and its runners start afresh"
+    )
     region: str = _setting("local", "what runners read as FAL_REGION")
     runner_log_days: float = _setting(7, "how long the output of ended runners is kept")
     machine_types: dict[str, MachineType] = _setting(

@@ -259,7 +259,9 @@ class Server:
         paths = self.paths
         runtime_of = lambda version: find_runtime(paths.runtimes, version)  # noqa: E731
         fresh = ProcessBackend(spawner, Places(paths.envs, paths.bundles, paths.runner_logs, runtime_of, (self.addresses.link,)))
-        backend = TemplateBackend(spawner, fresh, self.births, self._public_environment_of)
+        backend = TemplateBackend(
+            spawner, fresh, self.births, self._public_environment_of, self.settings.template_import_limit_s
+        )
         self.listener.admit_template = lambda hello: backend.admit(hello.runner_id, hello.token)
         self.listener.on_template = backend.connected
         self.templates = TemplatesEngine(self.store, self.clock, self.hints, backend, self.settings.template_memory_mb, linux.pss_mb)

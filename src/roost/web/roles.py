@@ -7,6 +7,7 @@ A role is told by the Host's first label, by a path prefix, or by a reserved fir
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 Role = Literal["run", "queue", "ws", "rest", "api"]
@@ -46,6 +47,7 @@ class Addressed:
     path: bytes
 
 
+@lru_cache(1024)  # a caller's next call is mostly for the same app
 def address(host: bytes, raw_path: bytes) -> Addressed:
     """The role of a request. `host` is the Host header (may be empty), `raw_path` the percent-encoded path."""
     first, _, rest = raw_path[1:].partition(b"/")

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 import roost
 
-
 GATE = os.environ.get("GATE", "")
 
 

@@ -47,7 +47,9 @@ def test_the_start_script_puts_the_folder_first(tmp_path: Path, options: list[st
     # Another runner than ours: it must be found, and it tells where it was looked for.
     (folder / "roost" / "runner" / "__main__.py").write_text("import sys\ndef main(): print(sys.path[0])\n")
     env = {"PYTHONPATH": os.pathsep.join(["/elsewhere", str(folder)])}
-    output = subprocess.run([sys.executable, *options, folder / "roost-start.py"], env=env, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(
+        [sys.executable, *options, folder / "roost-start.py"], env=env, check=True, capture_output=True, text=True
+    ).stdout
     assert output.strip() == str(folder)
 
 
