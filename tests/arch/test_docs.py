@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,17 @@ def test_every_error_code_is_in_the_reference(code: str):
 def test_links_between_pages_lead_somewhere(page):
     targets = [target for target in LINK.findall(page.read_text()) if "://" not in target and not target.startswith("mailto:")]
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_page_can_be_reached_from_the_index():
+    index = ROOT / "docs" / "README.md"
+    pages, reached = [index], set[Path]()
+    while pages:
+        page = pages.pop()
+        reached.add(page)
+        links = {(page.parent / target).resolve() for target in LINK.findall(page.read_text()) if target.endswith(".md")}
+        pages += links - reached
+    assert set((ROOT / "docs").rglob("*.md")) - reached == set()
 
 
 @pytest.mark.parametrize("package", packages())

@@ -305,10 +305,8 @@ class _Call:
             kept.append((b"x-roost-stages", self._calls.stages_of(self._trace)))
         if self._calls.closing:
             kept.append((b"connection", b"close"))
-        if self._caller is not None and exchange.events and exchange.events[0][0] == frames.BODY_END:
-            if self._caller.answer(head.status, kept, exchange.events[0][2]):
-                exchange.events.popleft()
-                return
+        if self._answer_at_once(exchange, head.status, kept):
+            return
         await send({"type": "http.response.start", "status": head.status, "headers": kept})
         while True:
             kind, _, value = await exchange.next()
@@ -328,6 +326,13 @@ class _Call:
             elif kind in (0, frames.RESET, frames.DONE):
                 self._abort()
                 return
+
+    def _answer_at_once(self, exchange: Exchange, status: int, headers: frames.Headers) -> bool:
+        """Most answers arrive whole, and leave in one piece."""
+        if self._caller is None or not exchange.events:
+            return False
+        kind, _, value = exchange.events[0]
+        return kind == frames.BODY_END and self._caller.answer(status, headers, value)
 
     def _abort(self) -> None:
         """The response cannot be completed and the caller must notice: only a broken connection says so after the head has gone out."""

@@ -240,6 +240,9 @@ class Server:
         for line in self.board.lines():
             if line.waiting and self.routes.of_application(line.application) is None:
                 self.slots.judge(line.application)
+            elif line.waiting:
+                # Every wake-up is an event; one that was lost must cost seconds, not the caller's patience.
+                self.slots.pump(line.application)
         return 5.0
 
     async def _refresh_keys(self) -> float:

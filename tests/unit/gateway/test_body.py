@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from roost.gateway import body as bodies
 from roost.gateway.body import MEMORY_LIMIT, Body, CallerGone
+from roost.testkit.loop import VirtualLoop
 from roost.web.answers import Receive
 from roost.wire.errors import RoostError
 from roost.wire.frames import Headers
@@ -66,3 +68,18 @@ async def test_a_body_that_turns_out_too_large_is_refused(tmp_path: Path) -> Non
 async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_gone(tmp_path: Path) -> None:
     with pytest.raises(CallerGone):
         await read(arriving(b"a", gone=True), tmp_path)
+
+
+def test_a_body_that_drips_is_given_up_although_it_never_stops(tmp_path: Path) -> None:
+    loop = VirtualLoop()
+
+    async def drip() -> MutableMapping[str, Any]:
+        await asyncio.sleep(2)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    try:
+        with pytest.raises(RoostError) as refused:
+            loop.run_until_complete(read(drip, tmp_path))
+        assert refused.value.status == 408 and loop.time() <= 2 * bodies.STALL_S
+    finally:
+        loop.close()

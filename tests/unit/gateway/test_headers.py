@@ -44,3 +44,9 @@ def test_needs_retry_is_believed_of_errors_only() -> None:
 
 def test_a_head_above_the_limit_is_none() -> None:
     assert to_caller(200, [(b"x", b"a" * MAX_RESPONSE_HEAD)], request_id="id", runner_id="r") is None
+
+
+def test_a_key_of_ours_in_any_scheme_stays_here() -> None:
+    field = (b"authorization", b"Bearer id:secret")
+    seen = to_app([field], request_id="id", endpoint="me/app/x", caller="ada", client="192.0.2.1", scheme="https", key_used=True)
+    assert b"authorization" not in dict(seen)

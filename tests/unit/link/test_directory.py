@@ -1,0 +1,31 @@
+"""Who is connected, and when a runner is idle."""
+
+from __future__ import annotations
+
+from roost.link.directory import Directory
+
+
+class Connection:
+    runner_id = "r"
+    going_away = False
+
+
+def test_a_runner_with_calls_of_an_earlier_server_is_busy_until_they_end() -> None:
+    directory, connection = Directory(), Connection()
+    entry = directory.add("r", "rev", 2, connection, 1_000, held=2)  # type: ignore[arg-type]
+    assert (entry.free, entry.busy) == (0, 2)
+    directory.holds(connection, 1, 2_000)  # type: ignore[arg-type]
+    assert (entry.free, entry.busy, entry.idle_since_ms) == (1, 1, 1_000)
+    directory.took(entry)
+    directory.gave_back(entry, 3_000)
+    assert entry.idle_since_ms == 1_000
+    directory.holds(connection, 0, 4_000)  # type: ignore[arg-type]
+    assert (entry.free, entry.busy, entry.idle_since_ms) == (2, 0, 4_000)
+
+
+def test_what_an_older_connection_says_about_held_calls_is_no_news() -> None:
+    directory, older, newer = Directory(), Connection(), Connection()
+    directory.add("r", "rev", 1, older, 0)  # type: ignore[arg-type]
+    entry = directory.add("r", "rev", 1, newer, 0)  # type: ignore[arg-type]
+    directory.holds(older, 1, 0)  # type: ignore[arg-type]
+    assert entry.free == 1
