@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,16 +165,32 @@ class Roost:
 @contextlib.contextmanager
 def running(home: Path, cache: Path, *, host: str = "127.0.0.1", **env: str) -> Iterator[Roost]:
     """A server for a while; everything that it started has ended afterwards, or the test fails."""
-    roost = Roost(home, cache, dict(env), host=host).start()
+    roost = Roost(home, cache, dict(env), host=host)
+    lend_environments(cache / "envs", roost.home / "state" / "envs")
+    roost.start()
     try:
         yield roost
     finally:
         roost.stop()
+        lend_environments(roost.home / "state" / "envs", cache / "envs")
         left = until_gone(roost)
         for pid in left:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
     assert not left, f"left behind: {left}"
+
+
+def lend_environments(source: Path, target: Path) -> None:
+    """Hard-link complete environments that the other side lacks: one build of a recipe a test run, as on a server that has run for a while.
+
+    Tests of building use recipes of their own.
+    """
+    for env in source.glob("[0-9a-f]*"):
+        if not (target / env.name).exists():
+            target.mkdir(parents=True, exist_ok=True)
+            making = target / f".lent-{env.name}"
+            shutil.copytree(env, making, symlinks=True, copy_function=os.link)
+            making.rename(target / env.name)
 
 
 def until_gone(roost: Roost, patience_s: float = 10) -> dict[int, str]:

@@ -24,6 +24,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match
 
+from roost.sdk import answers
 from roost.sdk.app import App
 from roost.sdk.cors import AnyOrigin
 from roost.sdk.surround import Surround
@@ -106,6 +107,10 @@ def _is_ours_alone(app: App, fastapi: FastAPI) -> bool:
     if type(fastapi) is not FastAPI or any(getattr(cls, hook) is not getattr(App, hook) or hook in vars(app) for hook in _HOOKS):
         return False
     if [middleware.cls for middleware in fastapi.user_middleware] != [Surround, AnyOrigin]:
+        return False
+    usual = FastAPI(openapi_url=None)
+    answers.add_handlers(usual)
+    if fastapi.exception_handlers != usual.exception_handlers:
         return False
     if not all(_is_original(owner, name, module) for owner, name, module in _WATCHED):
         return False
