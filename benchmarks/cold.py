@@ -95,6 +95,15 @@ def start_once(roost: Roost, path: str) -> tuple[float, dict[str, float]]:
     return answer.ms, stages_of(answer.headers.get(STAGES, ""))
 
 
+def has_template(roost: Roost, path: str, within_s: float = 30.0) -> bool:
+    """Start again and again until a start is a fork; False when that takes too long."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        if "fork" in start_once(roost, path)[1]:
+            return True
+    return False
+
+
 def stages_of(header: str) -> dict[str, float]:
     """Milliseconds by stage, from `decide;dur=0.4, fork;dur=3.1`."""
     return {name: float(ms) for name, ms in _STAGE.findall(header)}

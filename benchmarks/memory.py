@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
+from benchmarks.cold import has_template
 from benchmarks.harness import http, processes
 from benchmarks.harness.bench import APPS, Bench
 from benchmarks.harness.figures import at_most
@@ -60,6 +61,7 @@ def many_runners(bench: Bench, wanted: int) -> None:
     # So many would be refused otherwise: what they are promised is more than most machines have.
     with bench.roost("runners", ROOST_CPU_OVERCOMMIT="1000", ROOST_MEMORY_OVERCOMMIT="1000") as roost:
         path = roost.deploy(APPS / "small.py")
+        bench.record("runners.template", "yes = 1", [has_template(roost, path)])
         living, seconds = grow(roost, path, wanted)
         pss = [processes.pss_mb([runner["pid"]]) for runner in living]
         bench.record("runners.started", "runners", [len(living)])
@@ -74,6 +76,7 @@ def shared_weights(bench: Bench, wanted: int) -> None:
     bench.say(f"{wanted} runners with {WEIGHTS_MB} MB each")
     with bench.roost("weights", ROOST_CPU_OVERCOMMIT="1000", ROOST_MEMORY_OVERCOMMIT="1000", ROOST_TEMPLATE_MEMORY_MB="4096") as roost:
         path = roost.deploy(APPS / "with_weights.py")
+        bench.record("weights.template", "yes = 1", [has_template(roost, path)])
         living, seconds = grow(roost, path, wanted)
         if len(living) != wanted:
             raise Broken(f"only {len(living)} of {wanted} runners with weights have started in {RUNNERS_WITHIN_S:.0f} s")

@@ -27,6 +27,7 @@ from roost.wire.launch import TemplateTicket
 _FORK_WITHIN_S = 2.0
 """The template does not fork after that; the server waits a little longer, for an answer that is on its way."""
 _ANSWER_WAIT_S = 1.0
+_ORDERS_AT_ONCE = 4
 _C_CODE_EXTRA_S = 5.0
 """The template's own alarm comes first and can say where; what does not return to Python is killed from here."""
 _GRACE_MS = 0
@@ -76,6 +77,8 @@ class _Template:
     spare_pid: int = 0
     """Of a fork that waits for its order; 0 if there is none now."""
     line: Line | None = None
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_ORDERS_AT_ONCE))
+    """Taken for an order: it forks one after another, and the time of an order must not run while it waits for others."""
     orders: dict[int, asyncio.Future[int]] = field(default_factory=dict[int, "asyncio.Future[int]"])
 
     @property
@@ -248,7 +251,12 @@ class TemplateBackend:
 
     async def _order(self, template: _Template, ticket: dict[str, Any], output: str) -> int:
         """Have it fork; answers the pid. Raises OSError."""
-        assert template.line is not None
+        async with template.turns:
+            return await self._order_now(template, ticket, output)
+
+    async def _order_now(self, template: _Template, ticket: dict[str, Any], output: str) -> int:
+        if template.line is None or self._by_id.get(template.id) is not template:
+            raise OSError("the template went away while others were forked")
         number = next(self._numbers)
         order = template.orders[number] = asyncio.get_running_loop().create_future()
         until_ms = time.monotonic() * 1000 + _FORK_WITHIN_S * 1000

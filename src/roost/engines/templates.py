@@ -137,7 +137,7 @@ class TemplatesEngine:
     # what is known
 
     async def _learn(self, aliases: dict[str, Alias]) -> None:
-        """Look up revisions that are new here, and whether they were refused before this server."""
+        """Look up revisions that are new here, and what became of their templates under the servers before this one."""
         for revision_id, alias in aliases.items():
             if revision_id in self._revisions:
                 continue
@@ -146,8 +146,13 @@ class TemplatesEngine:
                 continue
             self._revisions[revision_id] = revision
             record = await self._store.decisions.latest(alias.application, kind=KIND)
-            if record is not None and record.memory.get("revision_id") == revision_id and record.memory.get("state") == "refused":
+            if record is None or record.memory.get("revision_id") != revision_id:
+                continue
+            if record.memory.get("state") == "refused":
                 self._refused[revision_id] = record.reason
+            elif record.memory.get("state") == "living" and revision_id not in self._uses:
+                # It had a template under the server before this one, and went with that.
+                self._uses[revision_id] = templates.Use(1, record.last_ms)
 
     def _saved_ms(self, revision_id: str) -> int:
         fresh, forked = self._took_ms.get((revision_id, "spawn")), self._took_ms.get((revision_id, "fork"))

@@ -39,9 +39,9 @@ def die_with_parent(parent: int, sig: int = signal.SIGKILL) -> bool:
     return os.getppid() == parent
 
 
-def become_subreaper() -> None:
-    """Descendants whose parent ends become our children, instead of init's."""
-    _set(_PR_SET_CHILD_SUBREAPER, 1)
+def become_subreaper(yes: bool = True) -> None:
+    """Descendants whose parent ends become our children, instead of init's; or, with False, no longer."""
+    _set(_PR_SET_CHILD_SUBREAPER, int(yes))
 
 
 def _set(option: int, value: int) -> None:

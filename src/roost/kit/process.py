@@ -101,7 +101,7 @@ class LocalSpawner:
     def _on_end(self, process: Process) -> None:
         # Leftovers first: once we have waited for the leader, its group's number may belong to somebody else.
         linux.kill_group(process.pid)
-        _kill_leftovers(process, self._id)
+        _kill_leftovers(process, self._id, spare={other.pid for other in self._processes.values()})
         asyncio.get_running_loop().remove_reader(process.pidfd)
         os.close(process.pidfd)
         ending = linux.reap(process.pid)
@@ -125,9 +125,12 @@ def _pidfd(pid: int) -> int:
         raise
 
 
-def _kill_leftovers(process: Process, spawner_id: str) -> None:
-    """Kill what left the group but not the session, and what left both but still carries the marks that it was started with."""
-    killed: set[int] = {process.pid}
+def _kill_leftovers(process: Process, spawner_id: str, spare: set[int]) -> None:
+    """Kill what left the group but not the session, and what left both but still carries the marks that it was started with.
+
+    `spare` have a name of their own: a template's forks carry its marks.
+    """
+    killed: set[int] = {process.pid} | spare
     # Again until nothing new is found: one of them may have forked while we were reading.
     while found := [pid for pid in linux.processes() if pid not in killed and _belongs_to(pid, process, spawner_id)]:
         for pid in found:

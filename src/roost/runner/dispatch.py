@@ -113,7 +113,7 @@ class Call:
             "http_version": "1.1",
             "method": head.method,
             "scheme": "http",
-            "path": unquote_to_bytes(head.path).decode("utf-8", "replace"),
+            "path": (unquote_to_bytes(head.path) if b"%" in head.path else head.path).decode("utf-8", "replace"),
             "raw_path": head.path,
             "query_string": head.query,
             "root_path": "",

@@ -181,7 +181,7 @@ class Template:
         """Until the server is gone, or, in a fork, until it knows what to become."""
         while True:
             if self._spare is None and self._keeps_a_spare and not orders.come_within(_SPARE_AFTER_S):
-                ticket = self._make_spare(orders)
+                ticket = self._make_spare(orders, ahead=True)
                 if ticket is not None:
                     return ticket
                 continue
@@ -192,7 +192,7 @@ class Template:
                 if time.monotonic() * 1000 > order["until_ms"]:
                     raise fork.CannotFork("the order came too late")
                 if self._spare is None:
-                    ticket = self._make_spare(orders)
+                    ticket = self._make_spare(orders, ahead=False)
                     if ticket is not None:
                         return ticket
                 pid = self._send_off(order)
@@ -201,22 +201,26 @@ class Template:
             else:
                 orders.tell({"op": "forked", "id": order.get("id"), "pid": pid})
 
-    def _make_spare(self, orders: _Orders) -> TemplateTicket | Ticket | None:
-        """Fork a process that waits for its ticket: there it returns with that, here with None. Raises CannotFork."""
+    def _make_spare(self, orders: _Orders, *, ahead: bool) -> TemplateTicket | Ticket | None:
+        """Fork a process that waits for its ticket: there it returns with that, here with None. Raises CannotFork.
+
+        `ahead`: nobody waits for it yet, so that it has the time to warm up.
+        """
         ours, theirs = socket.socketpair()
         pid = fork.double_fork()
         if pid == 0:
             try:
                 ours.close()
                 orders.sock.close()  # the template's; it stays open there
-                return self._stand_by(theirs)
+                return self._stand_by(theirs, ahead)
             except BaseException:
                 # Nothing may come from here back into the template's own work: it would answer in the template's name.
                 traceback.print_exc()
                 os._exit(127)
         theirs.close()
         self._spare = _Spare(pid, ours)
-        orders.tell({"op": "spare", "pid": pid})
+        if ahead:
+            orders.tell({"op": "spare", "pid": pid})
         return None
 
     def _send_off(self, order: dict[str, Any]) -> int:
@@ -234,7 +238,7 @@ class Template:
             spare.sock.close()
         return spare.pid
 
-    def _stand_by(self, sock: socket.socket) -> TemplateTicket | Ticket:
+    def _stand_by(self, sock: socket.socket, ahead: bool) -> TemplateTicket | Ticket:
         """The forked process: all that needs no ticket, then wait for one. It ends with its template, or with the supervisor."""
         fork.leave(self._supervisor)
         self._output.forget()
@@ -242,7 +246,8 @@ class Template:
         if self._keeps_a_spare:
             fork.thaw()
             self._pools.release()
-            warm_up(self._loaded)
+            if ahead:
+                warm_up(self._loaded)
         head, (output, *_) = _receive_order(sock)
         size, until_ms = _ORDER.unpack(head)
         ticket = read_ticket(_receive(sock, size).decode())

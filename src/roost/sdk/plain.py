@@ -33,15 +33,15 @@ _HOOKS = ("_build_app", "_add_extra_middlewares", "_add_extra_routes", "lifespan
 """What authors override to change the FastAPI app in ways that nobody can foresee."""
 
 # Tools that watch an app (tracers, error reporters) put their own functions in these places; a call that went around them would be missing.
-_WATCHED: tuple[tuple[Any, str, str], ...] = (
-    (FastAPI, "__call__", "fastapi.applications"),
-    (FastAPI, "build_middleware_stack", "fastapi.applications"),
-    (Starlette, "__call__", "starlette.applications"),
-    (ServerErrorMiddleware, "__call__", "starlette.middleware.errors"),
-    (ExceptionMiddleware, "__call__", "starlette.middleware.exceptions"),
-    (routing, "get_request_handler", "fastapi.routing"),
-    (routing, "run_endpoint_function", "fastapi.routing"),
-    (routing, "serialize_response", "fastapi.routing"),
+_WATCHED: tuple[tuple[Any, str], ...] = (
+    (FastAPI, "__call__"),
+    (FastAPI, "build_middleware_stack"),
+    (Starlette, "__call__"),
+    (ServerErrorMiddleware, "__call__"),
+    (ExceptionMiddleware, "__call__"),
+    (routing, "get_request_handler"),
+    (routing, "run_endpoint_function"),
+    (routing, "serialize_response"),
 )
 
 _SAID_BY_EVERY_ROUTE = ("call", "name", "path", "scope", "use_cache", "cache_key", "body_params")
@@ -112,7 +112,7 @@ def _is_ours_alone(app: App, fastapi: FastAPI) -> bool:
     answers.add_handlers(usual)
     if fastapi.exception_handlers != usual.exception_handlers:
         return False
-    if not all(_is_original(owner, name, module) for owner, name, module in _WATCHED):
+    if not all(_is_original(owner, name) for owner, name in _WATCHED):
         return False
     if JSONResponse({}).raw_headers != [(b"content-length", b"2"), (b"content-type", b"application/json")]:
         return False
@@ -121,9 +121,9 @@ def _is_ours_alone(app: App, fastapi: FastAPI) -> bool:
     return not changed and (telemetry is None or not telemetry.enabled())
 
 
-def _is_original(owner: Any, name: str, module: str) -> bool:
-    function: object = owner.__dict__.get(name)
-    return isinstance(function, types.FunctionType) and function.__globals__.get("__name__") == module
+def _is_original(owner: Any, name: str) -> bool:
+    function: object = inspect.getattr_static(owner, name, None)
+    return isinstance(function, types.FunctionType) and function.__globals__["__name__"].partition(".")[0] in ("fastapi", "starlette")
 
 
 def _first_at(fastapi: FastAPI, path: str) -> BaseRoute | None:

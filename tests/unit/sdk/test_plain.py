@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -125,7 +125,7 @@ class NotPlain(roost.App):
         yield input
 
     @roost.endpoint("/thread-stream")
-    def thread_stream(self, input: Input) -> Iterator[Input]:
+    def thread_stream(self, input: Input):
         yield input
 
     @roost.endpoint("/wrapped")
