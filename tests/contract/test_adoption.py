@@ -90,7 +90,9 @@ async def test_a_template_that_dies_takes_no_adopted_process_with_it(spawner: Sp
 
 
 async def test_an_adopted_process_is_stopped_with_its_grace(spawner: Spawner, exits: Exits, tmp_path: Path) -> None:
-    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); open({str(tmp_path / 'deaf')!r}, 'w').write('yes'); time.sleep(600)"
+    deaf = (
+        f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); open({str(tmp_path / 'deaf')!r}, 'w').write('yes'); time.sleep(600)"
+    )
     template, pid = await leave(spawner, tmp_path, deaf)
     await spawner.adopt("fork", "runner", pid, 5_000)
     await contents(tmp_path / "deaf")

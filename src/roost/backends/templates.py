@@ -229,7 +229,9 @@ class TemplateBackend:
             case {"op": "forked", "id": int(number), "pid": int(pid)} if (order := template.orders.get(number)) and not order.done():
                 template.spare_pid = 0
                 order.set_result(pid)
-            case {"op": "not_forked", "id": int(number), "error": str(error)} if (order := template.orders.get(number)) and not order.done():
+            case {"op": "not_forked", "id": int(number), "error": str(error)} if (
+                order := template.orders.get(number)
+            ) and not order.done():
                 order.set_exception(OSError(error))
             case _:
                 log.debug("template.said", template=template.name, said=str(body)[:200])
@@ -286,9 +288,7 @@ class TemplateBackend:
         if revision is None:
             return TemplateTicket(template.id, template.token, links, limit_ms)
         bundle = str(self._fresh.places.bundles / revision.bundle)
-        return TemplateTicket(
-            template.id, template.token, links, limit_ms, bundle, revision.working_dir, self._environment_of(revision)
-        )
+        return TemplateTicket(template.id, template.token, links, limit_ms, bundle, revision.working_dir, self._environment_of(revision))
 
     async def _come(self, template: _Template) -> None:
         limit_s = self._import_limit_s + _C_CODE_EXTRA_S

@@ -113,7 +113,7 @@ class DirectCalls:
         finally:
             body.close()
             if caller is not None:
-                caller.on_lost = None
+                caller.let_go()
 
     async def _attempts(
         self, scope: Scope, send: Send, ask: Ask, body: Body, caller: Caller | None, deadline: admission.Deadline, since_ms: int

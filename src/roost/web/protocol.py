@@ -79,6 +79,12 @@ class Caller:
         cycle.on_response()
         return True
 
+    def let_go(self) -> None:
+        """Nobody has anything to do with this request any more."""
+        self.on_lost = None
+        # uvicorn's state holds the scope, which holds this: a circle per call would keep the garbage collector busy.
+        self.cycle = None
+
     def gone(self) -> None:
         if not self.lost:
             self.lost = True

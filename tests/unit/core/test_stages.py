@@ -35,7 +35,9 @@ def test_a_runner_that_dialled_before_its_pid_was_known_took_no_time_to_connect(
 
 @given(st.none() | births, moments, st.tuples(st.floats(0, 10), st.floats(0, 10)))
 def test_stages_are_never_negative_and_add_up(birth: Birth | None, arrived_s: float, waits: tuple[float, float]) -> None:
-    latest = max((m for m in (birth.asked_s, birth.started_s, birth.connected_s, birth.ready_s) if m is not None), default=0) if birth else 0
+    latest = (
+        max((m for m in (birth.asked_s, birth.started_s, birth.connected_s, birth.ready_s) if m is not None), default=0) if birth else 0
+    )
     taken_s = max(arrived_s, latest) + waits[0]
     answered_s = taken_s + waits[1]
     stages = of_call(birth, arrived_s, taken_s, answered_s)
