@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -11,6 +12,19 @@ import pytest
 # The same examples on each run: a red build is about the change, not about luck. No deadline: machines are shared.
 hypothesis.settings.register_profile("roost", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("roost")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_that_works() -> Iterator[None]:
+    """SIGINT and SIGQUIT as at a terminal. A shell that starts us in its background lets us ignore both, and what tests start would inherit it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGQUIT)}
+    if before[signal.SIGINT] is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if before[signal.SIGQUIT] is signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -20,13 +20,15 @@ TEMPLATE = """
 import os, sys, time
 said, program = sys.argv[1:]
 if os.fork() == 0:
-    if (pid := os.fork()):
-        open(said + '.new', 'w').write(str(pid))
+    if os.fork():
         os._exit(0)
     os.setsid()
+    open(said + '.new', 'w').write(str(os.getpid()))
     exec(program)
     os._exit(0)
 os.wait()
+while not (os.path.exists(said + '.new') and open(said + '.new').read()):
+    time.sleep(0.005)
 os.rename(said + '.new', said)
 time.sleep(600)
 """

@@ -33,12 +33,15 @@ class CannotFork(Exception):
 
 
 def double_fork() -> int:
-    """0 in the new process, its pid in this one. Raises CannotFork here; the new process's parent is our subreaper by then."""
+    """0 in the new process, its pid in this one. Raises CannotFork here; it has a session of its own and our subreaper as parent by then."""
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
         middle = once()
         if middle == 0:
             _middle(write)
+            # Said only now: whoever kills our template's group must not find us in it, and whoever kills ours must find one.
+            os.setsid()
+            os.write(write, b"%d" % os.getpid())
             return 0
         os.waitpid(middle, 0)
         os.close(write)
@@ -64,7 +67,6 @@ def _middle(write: int) -> None:
         os.write(write, (error.strerror or "fork failed").encode())
         os._exit(1)
     if pid:
-        os.write(write, b"%d" % pid)
         os._exit(0)
 
 
@@ -77,8 +79,7 @@ def once() -> int:
 
 
 def leave(supervisor: int) -> None:
-    """In the new process, first of all: a session and a parent of its own, usual signals. Ends the process if `supervisor` is gone."""
-    os.setsid()
+    """In the new process, first of all: a parent of its own, usual signals. Ends the process if `supervisor` is gone."""
     _wait_for_parent(supervisor)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD):

@@ -21,12 +21,12 @@ class Shared(roost.App):
     preloads = 0
 
     def preload(self):
-        import numpy
+        import numpy as np
 
         self.preloads += 1
         self.preloaded_in = os.getpid()
         self.secret_seen = [name for name in os.environ if "KEY" in name]
-        self.weights = numpy.ones(MEGABYTES * 1024 * 1024 // 8)
+        self.weights = np.ones(MEGABYTES * 1024 * 1024 // 8)
         print("preload() has run")
 
     def setup(self):
@@ -35,7 +35,7 @@ class Shared(roost.App):
 
     @roost.endpoint("/")
     def look(self, input: dict) -> dict:
-        import numpy
+        import numpy as np
 
         time.sleep(input.get("sleep", 0))
         return {
@@ -50,10 +50,10 @@ class Shared(roost.App):
             "omp": os.environ.get("OMP_NUM_THREADS", ""),
             "total": self.total,
             "random": random.random(),
-            "numpy": float(numpy.random.random()),
+            "numpy": float(np.random.random()),
             "uuid1": str(uuid.uuid1()),
             "uuid4": str(uuid.uuid4()),
             "temporary": next(tempfile._get_candidate_names()),
-            "product": float((numpy.ones((300, 300)) @ numpy.ones((300, 300))).sum()),
+            "product": float((np.ones((300, 300)) @ np.ones((300, 300))).sum()),
             "threads": threading.active_count(),
         }

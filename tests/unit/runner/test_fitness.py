@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import types
+from pathlib import Path
 
 import pytest
 
@@ -21,14 +22,18 @@ def test_a_plain_process_is_fit() -> None:
 
 def test_a_thread_is_named_with_the_line_that_it_runs() -> None:
     go = threading.Event()
-    thread = threading.Thread(target=lambda: go.wait(), name="heart")
+
+    def beat() -> None:
+        go.wait()
+
+    thread = threading.Thread(target=beat, name="heart")
     thread.start()
     try:
         [found] = [found for found in fitness.findings(fitness.open_files()) if "'heart'" in found]
     finally:
         go.set()
         thread.join()
-    assert f"of {__file__}:" in found
+    assert f"in beat() of {__file__}:" in found
     assert found.endswith("start it in setup()")
 
 
@@ -56,11 +61,14 @@ def test_an_event_loop_is_more_than_its_sockets() -> None:
 def test_a_child_process_is_named_by_its_command() -> None:
     child = subprocess.Popen(["sleep", "600"])
     try:
+        # We go on while the kernel is still exchanging the program.
+        while not Path(f"/proc/{child.pid}/cmdline").read_bytes():
+            pass
         found = fitness.findings(fitness.open_files())
     finally:
         child.kill()
         child.wait()
-    assert any("a process was left running (sleep 600)" in sentence for sentence in found)
+    assert any("a process was left running (sleep 600)" in sentence for sentence in found), found
 
 
 def test_an_initialised_cuda_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def test_a_preload_that_must_be_awaited_is_an_error_of_the_class() -> None:
     with pytest.raises(ValueError, match=r"Late\.preload\(\) must be a plain `def`.*belongs in setup\(\)"):
 
         class Late(roost.App):
-            async def preload(self) -> None: ...
+            async def preload(self) -> None: ...  # type: ignore[override]
 
 
 def test_a_local_client_preloads_too() -> None:
