@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench format reference clean
+.PHONY: demo test check types fast-tests bench format reference clean
 
 demo: $(READY)
 	$(BIN)/roost demo $(if $(filter-out 0,$(ONCE)),--once)
@@ -21,7 +21,12 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports --no-logo
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target types fast-tests
+
+types: $(READY)
 	$(BIN)/pyright
+
+fast-tests: $(READY)
 	$(BIN)/pytest -q tests/unit tests/arch
 
 bench: $(READY)

@@ -66,7 +66,11 @@ class Roost:
         self.home.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*ROOST, "up", "--host", self.host, "--port", str(self.port)], env=self.environ(), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [*ROOST, "up", "--host", self.host, "--port", str(self.port)],
+                env=self.environ(),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
             )
         until("the server answers", self.answers)
         self.port = int(self.address.rpartition(":")[2])
@@ -93,23 +97,42 @@ class Roost:
 
     # what people do
 
-    def cli(self, *words: str, cwd: Path | None = None, code: int | None = 0, timeout: float = 180, **env: str) -> subprocess.CompletedProcess[str]:
+    def cli(
+        self, *words: str, cwd: Path | None = None, code: int | None = 0, timeout: float = 180, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; `code` is the exit code that it must have (None: any)."""
         done = subprocess.run(
-            [*ROOST, *words], env={**self.environ(), **env}, cwd=cwd or self.home, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
+            [*ROOST, *words],
+            env={**self.environ(), **env},
+            cwd=cwd or self.home,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
         if code is not None:
-            assert done.returncode == code, f"roost {' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}\n--- server\n{self.log.read_text()[-4000:]}"
+            assert done.returncode == code, (
+                f"roost {' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}\n--- server\n{self.log.read_text()[-4000:]}"
+            )
         return done
 
     def begin(self, *words: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
         """Start a command that goes on (`roost run`)."""
         return subprocess.Popen(
-            [*ROOST, *words], env={**self.environ(), **env}, cwd=cwd or self.home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL
+            [*ROOST, *words],
+            env={**self.environ(), **env},
+            cwd=cwd or self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            stdin=subprocess.DEVNULL,
         )
 
     def deploy(self, app: Path | str, *words: str) -> dict[str, Any]:
-        return json.loads(self.cli("deploy", str(app), "--json", *words, cwd=app.parent if isinstance(app, Path) and app.is_file() else None).stdout)
+        return json.loads(
+            self.cli("deploy", str(app), "--json", *words, cwd=app.parent if isinstance(app, Path) and app.is_file() else None).stdout
+        )
 
     @property
     def key(self) -> str:
@@ -131,10 +154,16 @@ class Roost:
         answer.raise_for_status()
         return answer.json() if answer.content else {}
 
-    def call(self, app: str, body: Any = None, *, timeout: float = 60, headers: Mapping[str, str] | None = None, method: str = "POST") -> httpx.Response:
+    def call(
+        self, app: str, body: Any = None, *, timeout: float = 60, headers: Mapping[str, str] | None = None, method: str = "POST"
+    ) -> httpx.Response:
         """Call `name[/path]` of the owner's app."""
         return httpx.request(
-            method, f"{self.url}/{self.owner}/{app}", json={} if body is None else body, headers={**self.auth, **(headers or {})}, timeout=timeout
+            method,
+            f"{self.url}/{self.owner}/{app}",
+            json={} if body is None else body,
+            headers={**self.auth, **(headers or {})},
+            timeout=timeout,
         )
 
     def runners(self, app: str | None = None) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 import roost as installed
@@ -24,9 +25,11 @@ from tests.system.roosts import Roost, until, until_gone
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A copy of the package whose only example is hello: a folder for PYTHONPATH."""
+    """A copy of the package whose only example is hello, under a name that no other test uses: a folder for PYTHONPATH."""
     folder = tmp_path / "package"
     shutil.copytree(Path(installed.__file__).parent, folder / "roost", ignore=shutil.ignore_patterns("__pycache__"))
+    example = folder / "roost" / "examples" / "hello.py"
+    example.write_text(example.read_text().replace("class Hello(", "class Greeting("))
     expect(folder, "Hello, Ada!")
     return folder
 
@@ -34,7 +37,7 @@ def package(tmp_path: Path) -> Path:
 def expect(package: Path, text: str) -> None:
     index = package / "roost" / "examples" / "index.json"
     (hello,) = [row for row in json.loads(index.read_text()) if row["name"] == "hello"]
-    index.write_text(json.dumps([{**hello, "expect": [text]}]))
+    index.write_text(json.dumps([{**hello, "app": "hello.py::Greeting", "expect": [text]}]))
 
 
 @pytest.fixture
@@ -116,6 +119,8 @@ def test_with_a_server_there_the_demo_uses_it_again_and_again_and_leaves_it(roos
         assert (answer["name"], answer["shown"], answer["is_right"]) == ("hello", "Hello, Ada!", True)
         assert 0 < answer["warm_s"] < answer["cold_s"]
         assert f"{roost.url} was there before" in done.stderr
+        assert "Authorization: Key $(" in answer["curl"], "nothing on a server of somebody's is made public unasked"
+        assert httpx.post(answer["url"], json={}).status_code == 401
     assert roost.server_pid() == pid
 
 

@@ -61,10 +61,11 @@ def demo(
     key: KeyFlag = "",
     profile: ProfileFlag = "",
 ) -> None:
-    """Deploy the example apps, call them and show the answers.
+    """Deploy the example apps hello, ocr and identify, call them and show the answers.
 
-    Uses the server that answers, or starts one, which keeps serving until Ctrl-C.
+    Uses the server that answers, or starts one, which keeps serving until Ctrl-C and whose examples need no key.
     """
+    from roost.cli.addresses import key_in_shell
     from roost.cli.output import say, tell, tell_json
     from roost.control.api import Api
     from roost.control.examples import packaged_examples
@@ -77,7 +78,7 @@ def demo(
         where, own = _server(stack, target(host, key, profile), home)
         api = stack.enter_context(Api(where))
         for example in examples:
-            outcomes.append(_try(api, example))
+            outcomes.append(_try(api, example, is_ours=own is not None, key=key_in_shell(api.target, profile)))
             if not as_json:
                 tell("\n".join([*_lines(outcomes[-1]), ""]))
         if as_json:
@@ -130,11 +131,12 @@ def _serve(own: OwnServer, where: Target) -> None:
         say("Stopping ...")
 
 
-def _try(api: Api, example: Example) -> Outcome:
+def _try(api: Api, example: Example, *, is_ours: bool, key: str) -> Outcome:
+    """`key` is shell text. A server that was there before may be open to a network: nothing on it is made public unasked."""
     from roost.cli.screen import Screen
 
     with Screen(sys.stderr) as screen:
-        ready = _deployed(api, example, screen)
+        ready = _deployed(api, example, screen, auth="public" if is_ours else "")
         url = f"{ready.url.rstrip('/')}{'' if example.endpoint == '/' else example.endpoint}"
         _end_runners(api, ready.application)
         screen.note("Calling it twice: the first call has to start a runner")
@@ -144,7 +146,7 @@ def _try(api: Api, example: Example) -> Outcome:
         example.name,
         example.title,
         url,
-        example.curl(url),
+        example.curl(url, "" if ready.auth == "public" else key),
         answer,
         example.shown(answer),
         round(cold_s, 3),
@@ -153,7 +155,7 @@ def _try(api: Api, example: Example) -> Outcome:
     )
 
 
-def _deployed(api: Api, example: Example, screen: Screen) -> Ready:
+def _deployed(api: Api, example: Example, screen: Screen, *, auth: str) -> Ready:
     from roost.cli.author import Changes, load, package, send
     from roost.control.deploy import deploy
     from roost.control.errors import ControlError
@@ -163,7 +165,7 @@ def _deployed(api: Api, example: Example, screen: Screen) -> Ready:
     ready: Ready | None = None
     screen.note(f"Deploying {example.name}: {example.title}")
     send(api, packed, screen)
-    for event in deploy(api, packed.manifest, auth="public"):
+    for event in deploy(api, packed.manifest, auth=auth or packed.declared_auth):
         screen.show(event)
         ready = event if isinstance(event, Ready) else ready
     if ready is None:

@@ -53,9 +53,13 @@ class Example:
         except (ValueError, LookupError, TypeError):
             return answer
 
-    def curl(self, url: str) -> str:
-        """A shell line that makes this call. Files are named and not spelled out: a picture is longer than a command line may be."""
-        line = f"curl {shlex.quote(url)} -H 'Content-Type: application/json' -d"
+    def curl(self, url: str, key: str = "") -> str:
+        """A shell line that makes this call; `key` is shell text for the key, if it needs one.
+
+        Files are named and not spelled out: a picture is longer than a command line may be.
+        """
+        authorization = f' -H "Authorization: Key {key}"' if key else ""
+        line = f"curl {shlex.quote(url)}{authorization} -H 'Content-Type: application/json' -d"
         if not self.files:
             return f"{line} {shlex.quote(json.dumps(self.input))}"
         contents = " ".join(f'"$(base64 -w0 {shlex.quote(str(file))})"' for file in self.files)

@@ -549,7 +549,9 @@ async def _unless_closed(write: Awaitable[object]) -> None:
 
 def _said(body: dict[str, Any]) -> str:
     """A runner's last words as a reason: one line first, the author's traceback below it."""
-    where = {"load": "the class could not be loaded", "preload": "preload() raised", "setup": "setup() raised"}.get(str(body.get("stage")), "it failed")
+    where = {"load": "the class could not be loaded", "preload": "preload() raised", "setup": "setup() raised"}.get(
+        str(body.get("stage")), "it failed"
+    )
     parts = [f"{where}: {body.get('error', '')}"]
     if body.get("hint"):
         parts.append(str(body["hint"]))

@@ -10,6 +10,7 @@ import re
 import struct
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ _EVERYWHERE: Final = re.compile(
     r"^(libc|libpthread|ld-linux.*|libstdc\+\+|libgcc_s|libpython[\d.]+|python[\d.]*|libm|libdl|librt)[.-]?(so)?[\d.]*$"
 )
 _STACK_LIMIT: Final = 256 * 1024
+_LOOKS: Final = 50
+_LOOK_EVERY_S: Final = 0.004
 
 
 def open_files() -> dict[int, str]:
@@ -121,9 +124,7 @@ def native_threads() -> list[str]:
 def _owner(tid: int) -> str:
     """The library whose code runs in this thread: the lowest on its stack that is not found on every stack. "" if it cannot be told."""
     try:
-        with open(f"/proc/self/task/{tid}/syscall") as file:
-            words = file.read().split()
-        pointer = int(words[-2], 16)
+        pointer = int(_syscall(tid)[-2], 16)
         regions = _regions()
         end = next(stop for start, stop, _, _ in regions if start <= pointer < stop)
         with open("/proc/self/mem", "rb", buffering=0) as memory:
@@ -139,6 +140,17 @@ def _owner(tid: int) -> str:
             if start <= word < stop:
                 owner = name
     return owner
+
+
+def _syscall(tid: int) -> list[str]:
+    """What the kernel says of a thread that waits. Of one that computes it says nothing: that one is asked again for a moment."""
+    for _ in range(_LOOKS):
+        with open(f"/proc/self/task/{tid}/syscall") as file:
+            words = file.read().split()
+        if len(words) > 1:
+            return words
+        time.sleep(_LOOK_EVERY_S)
+    return []
 
 
 def _regions() -> list[tuple[int, int, bool, str]]:

@@ -165,7 +165,15 @@ class Server:
         await self.fleet.adopt()
         self.gateway = Gateway(self.routes, self.keys, self.calls, {"api": api})
         self.http = HttpServer(self.gateway)
-        for loop in (*self._views, self.fleet.loop, self.prepare.loop, self.rollout.loop, self.upkeep.leases, self.upkeep.log_space, self.upkeep.retention):
+        for loop in (
+            *self._views,
+            self.fleet.loop,
+            self.prepare.loop,
+            self.rollout.loop,
+            self.upkeep.leases,
+            self.upkeep.log_space,
+            self.upkeep.retention,
+        ):
             loop.start()
         if self.templates is not None:
             self.templates.loop.start()
@@ -262,9 +270,7 @@ class Server:
         paths = self.paths
         runtime_of = lambda version: find_runtime(paths.runtimes, version)  # noqa: E731
         fresh = ProcessBackend(spawner, Places(paths.envs, paths.bundles, paths.runner_logs, runtime_of, (self.addresses.link,)))
-        backend = TemplateBackend(
-            spawner, fresh, self.births, self._public_environment_of, self.settings.template_import_limit_s
-        )
+        backend = TemplateBackend(spawner, fresh, self.births, self._public_environment_of, self.settings.template_import_limit_s)
         self.listener.admit_template = lambda hello: backend.admit(hello.runner_id, hello.token)
         self.listener.on_template = backend.connected
         self.templates = TemplatesEngine(self.store, self.clock, self.hints, backend, self.settings.template_memory_mb, linux.pss_mb)
@@ -273,7 +279,12 @@ class Server:
     def _ready(self, runner_id: str, revision_id: str) -> None:
         birth = self.births.ready(runner_id)
         if birth is not None:
-            log.info("runner.stages", runner=runner_id, **{name: round(ms, 1) for name, ms in stages.of_birth(birth)}, why_spawned=birth.why_spawned)
+            log.info(
+                "runner.stages",
+                runner=runner_id,
+                **{name: round(ms, 1) for name, ms in stages.of_birth(birth)},
+                why_spawned=birth.why_spawned,
+            )
             if self.templates is not None:
                 self.templates.born(revision_id, birth)
 
@@ -294,7 +305,9 @@ class Server:
     def _environment_of(self, revision: Revision, runner_id: str, key: str) -> dict[str, str]:
         """What one runner's code may read: what is its own, and all that is not."""
         own = {"KEY": key, "JOB_ID": runner_id}
-        return self._public_environment_of(revision) | {f"{prefix}_{name}": value for name, value in own.items() for prefix in ("ROOST", "FAL")}
+        return self._public_environment_of(revision) | {
+            f"{prefix}_{name}": value for name, value in own.items() for prefix in ("ROOST", "FAL")
+        }
 
     def _public_environment_of(self, revision: Revision) -> dict[str, str]:
         """What an app's code may read (spec: app-lifecycle.md §9), under our names and those that moved apps know.
