@@ -88,7 +88,7 @@ def test_the_newcomers_trap_names_both_ways_out(roost: Roost, tmp_path: Path) ->
     assert roost.call("trapped").json() == {"n": 1}
 
 
-def test_an_authors_test_calls_the_class_without_a_server(tmp_path: Path) -> None:
+def test_an_authors_test_calls_the_class_without_a_server() -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(STUDIO.parent)!r})\n"
         "from painter import Painter, Stroke\n"
@@ -97,6 +97,6 @@ def test_an_authors_test_calls_the_class_without_a_server(tmp_path: Path) -> Non
         "    print(client.paint(Stroke(points=[1])).width, client.anything({'a': 1}))\n"
     )
     env = {**os.environ, "PAINTER_AUTHOR": "Ada", "ROOST_HOST": "127.0.0.1:1"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=STUDIO.parent, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("6 ") and "'a': 1" in done.stdout
