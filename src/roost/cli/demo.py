@@ -61,7 +61,7 @@ def demo(
     key: KeyFlag = "",
     profile: ProfileFlag = "",
 ) -> None:
-    """Deploy the example apps hello, ocr and identify, call them and show the answers.
+    """Deploy the example apps, call them and show the answers.
 
     Uses the server that answers, or starts one, which keeps serving until Ctrl-C and whose examples need no key.
     """
