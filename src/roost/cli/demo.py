@@ -63,7 +63,8 @@ def demo(
 ) -> None:
     """Deploy the example apps, call them and show the answers.
 
-    Uses the server that answers, or starts one, which keeps serving until Ctrl-C and whose examples need no key.
+    They are hello, ocr and identify. Uses the server that answers, or starts one, which keeps serving until Ctrl-C
+    and whose examples need no key.
     """
     from roost.cli.addresses import key_in_shell
     from roost.cli.output import say, tell, tell_json
