@@ -41,10 +41,6 @@ def a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 @pytest.fixture(autouse=True)
 def an_environment_that_stays_as_it_was() -> Iterator[None]:
     """What an app under test announces in os.environ (FAL_RUNNER_STATE, ...) is forgotten before the next test."""
-    before = dict(os.environ)
     yield
-    for name in [name for name in os.environ if name.startswith(("ROOST_", "FAL_", "IS_ISOLATE"))]:
-        if name in before:
-            os.environ[name] = before[name]
-        else:
-            del os.environ[name]
+    for name in ("FAL_RUNNER_STATE", "ROOST_RUNNER_STATE", "IS_ISOLATE_AGENT"):
+        os.environ.pop(name, None)
