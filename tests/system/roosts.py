@@ -187,8 +187,16 @@ class Roost:
         return found
 
     def server_pid(self) -> int:
-        """The newest server process."""
-        return max(pid for pid, command in self.tree().items() if "roost.server" in command)
+        """The newest server process. By its start, not its number: process ids begin again at the end of their range."""
+        return max((pid for pid, command in self.tree().items() if "roost.server" in command), key=started_at)
+
+
+def started_at(pid: int) -> int:
+    """When a process was started, in the kernel's ticks since boot; 0 if it is gone."""
+    with contextlib.suppress(OSError):
+        # Behind the command's name, which may have spaces and brackets in it.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return 0
 
 
 @contextlib.contextmanager

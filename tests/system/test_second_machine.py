@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from roost.builders.base import BuildSettings
+from roost.builders.surroundings import uv_environ
 from tests.system.conftest import APPS
 from tests.system.roosts import Roost, running, until
 from tests.system.talk import Talk
@@ -129,7 +131,8 @@ def machine(network: str, server: Roost, tmp_path_factory: pytest.TempPathFactor
     venv, home = folder / "venv", folder / "home"
     home.mkdir()
     uv = [sys.executable, "-m", "uv"]
-    env = {**os.environ, "UV_CACHE_DIR": str(cache)}
+    # As the server's own builds run uv: it then trusts this machine's certificates.
+    env = uv_environ({**os.environ, "UV_CACHE_DIR": str(cache)}, BuildSettings(), cache, home)
     # The interpreter below this virtual environment: one with its own packages only.
     python = str(Path(sys.executable).resolve())
     for words in (["venv", "--python", python, str(venv)], ["pip", "install", "--python", str(venv / "bin/python"), str(REPO)]):
