@@ -24,7 +24,7 @@ KILL_AFTER_GRACE_MS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Rounds of starts of one revision that failed in a row. Runners started together fail together: that is one round."""
+    """Rounds of starts of one revision that failed in a row; a runner that becomes ready ends it, and whoever waits may start at once. Runners started together fail together: that is one round."""
 
     failures: int = 0
     failed_at_ms: int = 0
@@ -40,11 +40,6 @@ def after_failure(backoff: Backoff, runner_created_ms: int, reason: str, now_ms:
     """A runner ended before it was ready, and nobody had told it to."""
     same_round = backoff.failures > 0 and runner_created_ms <= backoff.failed_at_ms
     return replace(backoff, reason=reason) if same_round else Backoff(backoff.failures + 1, now_ms, reason)
-
-
-def after_success() -> Backoff:
-    """A runner became ready: whoever waits may start at once."""
-    return Backoff()
 
 
 @dataclass(frozen=True, slots=True)

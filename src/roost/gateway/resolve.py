@@ -23,7 +23,6 @@ class Route:
     auth: str
     request_timeout_ms: int
     request_start_timeout_ms: int | None
-    slots: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,6 @@ def route_of(alias: Alias) -> Route | None:
         alias.auth,
         alias.scale.request_timeout_ms,
         alias.scale.request_start_timeout_ms,
-        alias.scale.max_multiplexing,
     )
 
 

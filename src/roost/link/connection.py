@@ -90,7 +90,6 @@ class CallConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._flush_planned = False
-        self._paused = False
         self.lost = False
 
     def open(
@@ -197,19 +196,13 @@ class CallConnection(asyncio.Protocol):
             exchange.wake()
             exchange.release()
 
-    def pause_writing(self) -> None:
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        self._plan_flush()
-
     def _plan_flush(self) -> None:
         if not self._flush_planned:
             self._flush_planned = True
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        # The transport may say that its buffer is full; each stream's window already bounds what can lie in it.
         self._flush_planned = False
         if self._transport is not None and self._session.has_output():
             self._transport.write(self._session.take())

@@ -31,7 +31,6 @@ from roost.wire.session import Slots
 _GOAWAY_WAIT_S = 1.0
 EXIT_LOAD_FAILED = 81
 EXIT_SETUP_FAILED = 82
-EXIT_REFUSED = 83
 
 
 class Host:

@@ -41,10 +41,6 @@ class Paths:
         return self.state / "builds"
 
     @property
-    def uv_cache(self) -> Path:
-        return self.state / "uv-cache"
-
-    @property
     def runner_logs(self) -> Path:
         return self.state / "logs" / "runners"
 

@@ -18,7 +18,6 @@ from roost.core.fleet import (
     Stop,
     Wanted,
     after_failure,
-    after_success,
     plan,
 )
 from roost.core.lifecycle import RUNNER, RunnerEvent, advance
@@ -160,7 +159,7 @@ def test_back_off_grows_by_thirty_seconds_a_round_up_to_ten_minutes() -> None:
         delays.append(backoff.next_start_ms - at)
     assert delays[:3] == [30_000, 60_000, 90_000]
     assert delays[19:] == [600_000] * 6
-    assert after_success().next_start_ms == 0
+    assert Backoff().next_start_ms == 0
 
 
 def test_runners_that_were_started_together_fail_as_one_round() -> None:
@@ -182,7 +181,7 @@ def test_after_the_back_off_one_runner_tries_and_all_follow_when_it_is_ready() -
     assert only(look(Wanted("new", 3), backoff=tried)) == Start("new", 1, "")
     trying = runner("a", RunnerState.SETUP)
     assert look(Wanted("new", 3), trying, backoff=tried).actions == ()
-    assert only(look(Wanted("new", 3), runner("a"), backoff=after_success())) == Start("new", 2, "")
+    assert only(look(Wanted("new", 3), runner("a"), backoff=Backoff())) == Start("new", 2, "")
 
 
 def test_a_start_that_fails_in_this_plan_is_not_tried_again_in_it() -> None:
@@ -206,7 +205,7 @@ class World:
         old = self.runners[at]
         state = advance(RUNNER, old.state, event)
         if event is RunnerEvent.READY:
-            self.backoff = after_success()
+            self.backoff = Backoff()
         elif event is RunnerEvent.ENDED and old.state in (RunnerState.PENDING, RunnerState.SETUP):
             self.backoff = after_failure(self.backoff, old.created_ms, "it ended", self.now_ms)
         ready = self.now_ms if event is RunnerEvent.READY else old.ready_ms
