@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final, Generic, TypeVar
 
 from roost.core.model import EnvState, RevisionState, RunnerState
+from roost.core.requests import AttemptState, RequestState
 
 S = TypeVar("S", bound=Enum)
 E = TypeVar("E", bound=Enum)
@@ -160,6 +161,53 @@ ENV: Final = Table(
 )
 
 
+# --- queued request ----------------------------------------------------------------------------------------------------
+
+
+class RequestEvent(str, Enum):
+    CLAIMED = "claimed for a runner"
+    ANSWERED = "result taken"
+    FAILED = "failed for good"
+    TRY_AGAIN = "to be tried again"
+    CANCELLED = "cancelled while waiting"
+    EXPIRED = "start deadline passed"
+
+
+REQUEST: Final = Table(
+    "request",
+    RequestState.IN_QUEUE,
+    {
+        (RequestState.IN_QUEUE, RequestEvent.CLAIMED): RequestState.IN_PROGRESS,
+        (RequestState.IN_PROGRESS, RequestEvent.ANSWERED): RequestState.COMPLETED,
+        (RequestState.IN_PROGRESS, RequestEvent.FAILED): RequestState.COMPLETED,
+        (RequestState.IN_PROGRESS, RequestEvent.TRY_AGAIN): RequestState.IN_QUEUE,
+        (RequestState.IN_QUEUE, RequestEvent.CANCELLED): RequestState.COMPLETED,
+        (RequestState.IN_QUEUE, RequestEvent.EXPIRED): RequestState.COMPLETED,
+    },
+    "A request is durable before its submit is answered. COMPLETED is final and carries the app's response or an error; trying again is a new "
+    "request with `retry_of`. Everything that happens while it is IN_PROGRESS is guarded by the number of its attempt.",
+)
+
+
+class AttemptEvent(str, Enum):
+    ANSWERED = "response taken as the result"
+    FAILED = "failed"
+    LOST = "runner gone or lease over"
+
+
+ATTEMPT: Final = Table(
+    "attempt",
+    AttemptState.RUNNING,
+    {
+        (AttemptState.RUNNING, AttemptEvent.ANSWERED): AttemptState.ANSWERED,
+        (AttemptState.RUNNING, AttemptEvent.FAILED): AttemptState.FAILED,
+        (AttemptState.RUNNING, AttemptEvent.LOST): AttemptState.LOST,
+    },
+    "One try of a request on one runner, durable before its first byte is sent. Numbers grow and are never used twice; what an older attempt "
+    "says after its request went on changes nothing.",
+)
+
+
 # --- the page ----------------------------------------------------------------------------------------------------------
 
 
@@ -188,4 +236,4 @@ def document() -> str:
         "An event that a state has no arrow for raises `IllegalEvent`. Each change is one guarded statement in the store: when the row is\n"
         "no longer in a state that the event may happen in, nothing is written, because somebody else decided first.\n"
     )
-    return "\n".join([head, _section(RUNNER), _section(REVISION), _section(ENV)])
+    return "\n".join([head, _section(RUNNER), _section(REVISION), _section(ENV), _section(REQUEST), _section(ATTEMPT)])

@@ -15,6 +15,7 @@ from roost.kit import log
 from roost.kit.timeouts import Timeouts
 from roost.web.answers import Asgi
 from roost.web.protocol import LimitedProtocol
+from roost.web.shortcut import Shortcut, Shorts
 
 KEEP_ALIVE_S = 75
 
@@ -30,7 +31,9 @@ class _IntoOurLog(logging.Handler):
 class HttpServer:
     """Serves one ASGI app on already listening sockets."""
 
-    def __init__(self, app: Asgi) -> None:
+    def __init__(self, app: Asgi, shortcut: Shortcut | None = None) -> None:
+        """`shortcut` serves usual requests without the app."""
+        self._shorts = Shorts(shortcut) if shortcut is not None else None
         self._config = uvicorn.Config(
             app,  # type: ignore[arg-type]  # our narrower ASGI types
             http=LimitedProtocol,
@@ -58,7 +61,7 @@ class HttpServer:
         self._clock = loop.create_task(self._keep_date(), name="http date")
         for sock in sockets:
             # A duplicate: closing the listener must not close the socket that the supervisor lent.
-            server = await loop.create_server(self._protocol, sock=sock.dup(), backlog=4096)
+            server = await loop.create_server(self.newcomer, sock=sock.dup(), backlog=4096)
             self._servers.append(server)
 
     def stop_accepting(self) -> None:
@@ -69,7 +72,7 @@ class HttpServer:
     @property
     def busy(self) -> int:
         """Requests being answered."""
-        return len(self._state.tasks)
+        return len(self._state.tasks) + (len(self._shorts.under_way) if self._shorts is not None else 0)
 
     @property
     def connections(self) -> int:
@@ -91,8 +94,9 @@ class HttpServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._clock
 
-    def _protocol(self) -> asyncio.Protocol:
-        return LimitedProtocol(self._config, self._state, {}, timeouts=self._timeouts)
+    def newcomer(self) -> LimitedProtocol:
+        """The protocol of a new connection, whatever transport it comes on."""
+        return LimitedProtocol(self._config, self._state, {}, timeouts=self._timeouts, shorts=self._shorts)
 
     async def _keep_date(self) -> None:
         while True:

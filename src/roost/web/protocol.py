@@ -1,19 +1,24 @@
-"""uvicorn's HTTP protocol with what it lacks: limits on time and size of the request's head, and word when the caller goes.
+"""uvicorn's HTTP protocol with what it lacks: limits on time and size of the request's head, word when the caller goes, a short way.
 
-uvicorn waits for a head for ever and takes one of any size (faults.md S-24, S-25, F-42).
+uvicorn waits for a head for ever and takes one of any size (faults.md S-24, S-25, F-42). And it makes an ASGI scope and a task of every
+request, which costs more than passing a usual one on: `web.shortcut` says which requests need neither.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import urllib.parse
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from roost.kit.timeouts import Timeout, Timeouts
+from roost.web.answering import answer_head
+from roost.web.shortcut import MAX_BODY, Request, ShortCall, Shorts
 from roost.wire import ids
 from roost.wire.errors import RoostError
 from roost.wire.frames import Headers
@@ -21,9 +26,9 @@ from roost.wire.frames import Headers
 HEAD_WAIT_S = 20.0
 MAX_URL = 8 * 1024
 MAX_HEAD = 16 * 1024
-_WITH_BODY: Final = frozenset(status for status in STATUS_LINE if status >= 200 and status not in (204, 205, 304))
-_ACTED_UPON: Final = frozenset((b"content-length", b"transfer-encoding", b"connection"))
-_CONTROLS: Final = bytes((*range(32), 127))
+_BODY_WAIT_S = 1.0
+"""How long a request's body may take for the short way; after it the application reads it, with its own limits for slow callers."""
+_HEAD_END: Final = b"\r\n\r\n"
 
 
 class Caller:
@@ -59,22 +64,13 @@ class Caller:
         cycle = self.cycle
         if cycle is None or cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive:
             return False
-        if status not in _WITH_BODY or cycle.scope["method"] == "HEAD":
+        if cycle.scope["method"] == "HEAD":
             return False
-        lines = [STATUS_LINE[status][:-2]]
-        size: bytes | None = None
-        for name, value in (*cycle.default_headers, *headers):
-            if name == b"content-length" and size is None:
-                size = value
-            elif name in _ACTED_UPON:
-                return False
-            lines.append(name + b": " + value)
-        head = b"\r\n".join(lines)
-        # A control character in a field would be another field, or another answer (faults.md S-28): uvicorn refuses it.
-        if size != b"%d" % len(body) or len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(lines) - 1):
+        head = answer_head(status, (*cycle.default_headers, *headers), len(body))
+        if head is None:
             return False
         cycle.response_started = cycle.response_complete = True
-        self._transport.write(b"%b\r\n\r\n%b" % (head, body))
+        self._transport.write(head + body)
         cycle.message_event.set()
         cycle.on_response()
         return True
@@ -93,15 +89,29 @@ class Caller:
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One HTTP connection. Puts a `Caller` into each request's scope under "roost.caller"."""
+    """One HTTP connection. Puts a `Caller` into each request's scope under "roost.caller".
 
-    def __init__(self, *args: Any, timeouts: Timeouts | None = None, **kwargs: Any) -> None:
+    A request is at any time in one place: `_held` until its body is here, `_short` while it is on the short way, else in uvicorn's `cycle`.
+    """
+
+    def __init__(self, *args: Any, timeouts: Timeouts | None = None, shorts: Shorts | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timeouts = timeouts or Timeouts(self.loop)
+        self._shorts = shorts
         self._head_timer: Timeout | None = None
         self._head_size = 0
+        self._in_head = False
+        self._between = True
+        """The parser is at the beginning of a request."""
+        self._seen = b""
+        """What is being parsed, if it began with a request."""
         self._rejected = False
         self._callers: list[Caller] = []
+        self._held: Request | None = None
+        self._held_body = b""
+        self._held_timer: Timeout | None = None
+        self._short: ShortCall | None = None
+        self._short_request: Request | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -109,28 +119,41 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_arrived()
+        self._let_go()
         super().connection_lost(exc)
+        short = self._end_short()
+        if short is not None:
+            short.caller_lost()
         callers, self._callers = self._callers, []
         for caller in callers:
             caller.gone()
 
     def data_received(self, data: bytes) -> None:
-        if not self._rejected:
-            super().data_received(data)
+        if self._rejected:
+            return
+        if self._shorts is not None and self._between and self._short is None and (self.cycle is None or self.cycle.response_complete):
+            if self._take_known(data, self._shorts):
+                return
+            self._seen = data
+        super().data_received(data)
+        self._seen = b""
+        if self._in_head and self._head_timer is None:
+            self._wait_for_head()
+        if self._held is not None and self._held_timer is None:
+            self._wait_for_body(self._held)
 
-    def on_body(self, body: bytes) -> None:
-        if not self._rejected:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        if not self._rejected:
-            super().on_message_complete()
+    # the parser's callbacks
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        if self._short is not None:
+            # Answers leave in the order of their requests, and uvicorn's queue knows about its own only.
+            self._short.hand_over()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._head_size = 0
-        if self._head_timer is None:
-            self._wait_for_head()
+        self._in_head = True
+        self._between = False
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -139,22 +162,184 @@ class LimitedProtocol(HttpToolsProtocol):
             self._too_large("the address is longer than 8 KB")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
         self._head_size += len(name) + len(value) + 4
         if self._head_size > MAX_HEAD:
             self._too_large("the request's headers are longer than 16 KB")
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         self._head_arrived()
         if self._rejected or self.transport.is_closing():
             return
+        parser = self.parser
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        request = Request(parser.get_method().decode("ascii"), url.path, url.query or b"", self.headers, version, keep_alive)
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if self._shorts is None or busy or not keep_alive or self.expect_100_continue or parser.should_upgrade():
+            self._start(request)
+        else:
+            self._held, self._held_body = request, b""
+
+    def on_body(self, body: bytes) -> None:
+        if self._rejected:
+            return
+        if self._held is None:
+            super().on_body(body)
+            return
+        self._held_body = self._held_body + body if self._held_body else body
+        if len(self._held_body) > MAX_BODY:
+            self._start_held()
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        if self._rejected:
+            return
+        if self._held is None:
+            super().on_message_complete()
+            return
+        held, body = self._let_go()
+        if held is not None and not (self._shorts is not None and self._take(held, body, self._shorts)):
+            self._start(held)
+            self._have(body)
+
+    # the short way
+
+    def _take_known(self, data: bytes, shorts: Shorts) -> bool:
+        """Take a request whose head is, byte for byte, one that was parsed before: parsing it again would say the same."""
+        start = data.find(_HEAD_END) + 4
+        known = shorts.known.get(data[:start])
+        if known is None or len(data) - start != known.size or not shorts.shortcut.holds(known.plan):
+            return False
+        self._unset_keepalive_if_required()
+        self._head_arrived()
+        body = data[start:]
+        if not self._begin(known.plan, known.request, body, shorts):
+            self._start(known.request)
+            self._have(body)
+        return True
+
+    def _take(self, request: Request, body: bytes, shorts: Shorts) -> bool:
+        """Take a request that was parsed, if it is a usual one."""
+        plan = shorts.shortcut.plan(request)
+        if plan is None:
+            return False
+        shorts.remember(request, plan, self._seen, body)
+        return self._begin(plan, request, body, shorts)
+
+    def _begin(self, plan: object, request: Request, body: bytes, shorts: Shorts) -> bool:
+        call = shorts.shortcut.begin(plan, self, body)
+        if call is None:
+            return False
+        self._short, self._short_request = call, request
+        shorts.under_way.add(self)
+        return True
+
+    def answer_short(self, start: bytes, rest: bytes) -> bool:
+        """Write the answer of the request on the short way; the fields of every answer go between. False: it must be handed over."""
+        shorts = self._shorts
+        if shorts is None or self.flow.write_paused or self.transport.is_closing():
+            return False
+        self._short = self._short_request = None
+        shorts.under_way.discard(self)
+        self.transport.write(b"%b%b%b" % (start, shorts.lines(self.server_state.default_headers), rest))
+        self.server_state.total_requests += 1
+        self.timeout_keep_alive_task = self._timeouts.start(self.timeout_keep_alive, self.timeout_keep_alive_handler)  # type: ignore[assignment]
+        return True
+
+    def hand_over_short(self, begun: object) -> None:
+        """The request on the short way turns out to be unusual: the application goes on with it, and finds `begun` in its scope."""
+        request = self._short_request
+        if self._end_short() is not None and request is not None:
+            self._start(request, begun)
+            self._have(b"")
+
+    def _end_short(self) -> ShortCall | None:
+        short, self._short, self._short_request = self._short, None, None
+        if self._shorts is not None:
+            self._shorts.under_way.discard(self)
+        return short
+
+    def _wait_for_body(self, request: Request) -> None:
+        """Many clients send the body on its own, right after the head."""
+        if request.declared_size() <= MAX_BODY:
+            self._held_timer = self._timeouts.start(_BODY_WAIT_S, self._start_held)
+        else:
+            self._start_held()
+
+    def _let_go(self) -> tuple[Request | None, bytes]:
+        """Hold nothing any more; what was held."""
+        if self._held_timer is not None:
+            self._held_timer.cancel()
+            self._held_timer = None
+        held, self._held, self._held_body = (self._held, self._held_body), None, b""
+        return held
+
+    # uvicorn's way
+
+    def _start_held(self) -> None:
+        request, body = self._let_go()
+        if request is not None:
+            self._start(request)
+            if body:
+                super().on_body(body)
+
+    def _have(self, body: bytes) -> None:
+        """All of the request that `_start` has given away is here."""
+        self.cycle.body += body
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+
+    def _start(self, request: Request, begun: object = None) -> None:
+        """Give the request to the application, in a task of its own: uvicorn's `on_headers_complete`."""
+        path = request.path.decode("ascii")
         caller = Caller(self.transport)
         # Only the newest few can still be at work: pipelined requests queue behind one another.
         self._callers = [c for c in self._callers if c.on_lost is not None][-16:]
         self._callers.append(caller)
-        self.scope["roost.caller"] = caller  # type: ignore[typeddict-unknown-key]  # an extension of ours
-        super().on_headers_complete()
-        caller.cycle = self.cycle
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": request.http_version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": "",
+            "headers": list(request.headers),
+            "state": self.app_state.copy(),
+            "method": request.method,
+            "path": urllib.parse.unquote(path) if "%" in path else path,
+            "raw_path": request.path,
+            "query_string": request.query,
+            "roost.caller": caller,
+        }
+        if begun is not None:
+            scope["roost.begun"] = begun
+        before = self.cycle
+        self.scope = scope
+        self.cycle = caller.cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=begun is None and self.expect_100_continue,
+            keep_alive=request.keep_alive,
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_response_complete(self) -> None:
         if self.pipeline or self.transport.is_closing():
@@ -165,6 +350,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         self.timeout_keep_alive_task = self._timeouts.start(self.timeout_keep_alive, self.timeout_keep_alive_handler)  # type: ignore[assignment]
+
+    def shutdown(self) -> None:
+        """Close the connection if it is idle, else after its answer."""
+        if self._short is not None:
+            self._short.hand_over()
+        self._start_held()
+        super().shutdown()
+
+    # limits
 
     def _wait_for_head(self) -> None:
         self._head_timer = self._timeouts.start(HEAD_WAIT_S, self._head_late)
