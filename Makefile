@@ -3,13 +3,14 @@
 #   make test    every test
 # For work on Roost itself:
 #   make check   format, lint, types, import contracts, fast tests: under a minute
+#   make soak    the long proof that accepted work is not lost: half an hour, one table; ARGS=sweep is the failpoint sweep alone
 #   make bench   what things cost; ONLY=echo measures one subject, ARGS=--quick has a short look
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check types fast-tests bench format reference clean
+.PHONY: demo test check types fast-tests soak bench format reference clean
 
 demo: $(READY)
 	$(BIN)/roost demo $(if $(filter-out 0,$(ONCE)),--once)
@@ -28,6 +29,9 @@ types: $(READY)
 
 fast-tests: $(READY)
 	$(BIN)/pytest -q tests/unit tests/arch
+
+soak: $(READY)
+	$(BIN)/python -m tests.soak $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(ONLY) $(ARGS)

@@ -30,12 +30,15 @@ SUBJECTS = {
     "echo": "Roost beside bare uvicorn, 1 to 64 callers",
     "slots": "one slot of 20 ms, 1 to 64 callers",
     "cold": "from zero to the first answer",
+    "queue": "durable submits, results and polls; Celery and dramatiq (only with their flags)",
+    "lost": "tasks that a kill -9 loses; BentoML's with --bentoml",
     "memory": "an idle server, many runners, many callers",
     "slow_callers": "what slow callers cost the others",
     "peers": "the echo under LitServe, BentoML, Ray Serve (only with their flags)",
     "import_time": "import roost, roost --help",
     "store_writes": "durable writes a second",
 }
+PEERS = ("litserve", "bentoml", "ray", "celery", "dramatiq")
 
 
 def main() -> int:
@@ -69,14 +72,15 @@ def arguments() -> tuple[list[str], Options]:
     parser.add_argument("--torch", action="store_true", help="cold starts with torch too (installs it)")
     parser.add_argument("--weights", action="store_true", help="memory of 20 runners with 500 MB preloaded")
     parser.add_argument("--find-links", default="", metavar="FOLDER", help="folder with wheels for what is installed")
-    for peer in ("litserve", "bentoml", "ray"):
+    parser.add_argument("--millions", action="store_true", help="queue beside five million finished requests (takes minutes and gigabytes)")
+    for peer in PEERS:
         parser.add_argument(f"--{peer}", action="store_true", help=f"compare with {peer} (installs it)")
     given = parser.parse_args()
     unknown = [name for name in given.subjects if name not in SUBJECTS]
     if unknown:
         parser.error(f"there is no subject {unknown[0]!r}; there are: {', '.join(SUBJECTS)}")
-    peers = tuple(peer for peer in ("litserve", "bentoml", "ray") if getattr(given, peer))
-    options = Options(peers, given.torch, given.weights, given.quick, given.find_links)
+    peers = tuple(peer for peer in PEERS if getattr(given, peer))
+    options = Options(peers, given.torch, given.weights, given.quick, given.find_links, given.millions)
     return given.subjects or list(SUBJECTS), options
 
 

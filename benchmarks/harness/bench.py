@@ -26,6 +26,7 @@ class Options:
     """A look at whether it works: few rounds, small numbers. Its figures mean little."""
     find_links: str = ""
     """Folder with wheels, for machines without a package index."""
+    millions: bool = False
 
 
 @dataclass
@@ -47,6 +48,10 @@ class Bench:
         if self.options.find_links:
             settings = {"ROOST_FIND_LINKS": self.options.find_links, **settings}
         return roost_up(self.folder / name, self.kept / "uv-cache", **settings)
+
+    def roost_again(self, name: str) -> AbstractContextManager[Roost]:
+        """A server on what one of this name left."""
+        return roost_up(self.folder / name, self.kept / "uv-cache")
 
     def record(self, name: str, unit: str, samples: Iterable[float], goal: Goal | None = None) -> Figure:
         figure = Figure(f"{self.subject}.{name}", unit, tuple(samples), goal)

@@ -95,7 +95,7 @@ class Roost:
 @contextlib.contextmanager
 def roost_up(home: Path, cache: Path, **settings: str) -> Iterator[Roost]:
     """A server for a while. `settings` are variables of its environment; `cache` keeps the packages that uv has downloaded."""
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ROOST_", "FAL_"))}
     inherited["PATH"] = f"{Path(sys.executable).parent}:{inherited.get('PATH', '')}"
     env = {**inherited, "ROOST_HOME": str(home), "UV_CACHE_DIR": str(cache), **settings}

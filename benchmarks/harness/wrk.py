@@ -41,6 +41,23 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
+class Gets:
+    """Many addresses of one server, asked for in turn."""
+
+    url: str
+    """Scheme, host and port."""
+    paths: tuple[str, ...]
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def script(self) -> str:
+        fields = ", ".join(f"[{_quoted(name)}] = {_quoted(value)}" for name, value in self.headers.items())
+        paths = ",\n".join(_quoted(path) for path in self.paths)
+        turn = "request = function()\n  at = at % #paths + 1\n  return requests[at]\nend"
+        made = "init = function()\n  for n, path in ipairs(paths) do requests[n] = wrk.format('GET', path, fields) end\nend"
+        return f"local paths = {{{paths}}}\nlocal fields = {{{fields}}}\nlocal requests, at = {{}}, 0\n{made}\n{turn}\n{_DONE}"
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """What one run of wrk saw. `refused` are answers other than 2xx and 3xx, `broken` connections that failed."""
 
@@ -72,7 +89,7 @@ def require() -> None:
         raise WrkFailed("wrk makes the load and is not installed. Install it: sudo apt-get install wrk")
 
 
-def press(post: Post, callers: int, seconds: int) -> Load:
+def press(post: Post | Gets, callers: int, seconds: int) -> Load:
     """Run it. A run with failed calls measures something else, so it raises WrkFailed."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "post.lua")

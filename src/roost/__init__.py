@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from roost import exceptions as exceptions
+    from roost.client.asynchronous import AsyncClient as AsyncClient
+    from roost.client.client import Client as Client
+    from roost.client.errors import ClientConnectionError as ClientConnectionError
+    from roost.client.errors import ClientError as ClientError
+    from roost.client.errors import ClientHTTPError as ClientHTTPError
+    from roost.client.errors import ClientTimeoutError as ClientTimeoutError
+    from roost.client.statuses import Completed as Completed
+    from roost.client.statuses import InProgress as InProgress
+    from roost.client.statuses import Queued as Queued
     from roost.sdk.app import App as App
     from roost.sdk.app import get_current_app as get_current_app
     from roost.sdk.context import RequestContext as RequestContext
@@ -35,11 +44,20 @@ _HOMES = {
     "AppClient": "roost.sdk.testing",
     "AppClientError": "roost.sdk.testing",
     "AppException": "roost.sdk.exceptions",
+    "AsyncClient": "roost.client.asynchronous",
     "CUDAOutOfMemoryException": "roost.sdk.exceptions",
+    "Client": "roost.client.client",
+    "ClientConnectionError": "roost.client.errors",
+    "ClientError": "roost.client.errors",
+    "ClientHTTPError": "roost.client.errors",
+    "ClientTimeoutError": "roost.client.errors",
+    "Completed": "roost.client.statuses",
     "FieldException": "roost.sdk.exceptions",
     "GPUException": "roost.sdk.exceptions",
     "GPUOutOfMemoryException": "roost.sdk.exceptions",
     "HealthCheck": "roost.sdk.health",
+    "InProgress": "roost.client.statuses",
+    "Queued": "roost.client.statuses",
     "RequestCancelledException": "roost.sdk.exceptions",
     "RequestContext": "roost.sdk.context",
     "RetryConfig": "roost.sdk.retry",
@@ -53,11 +71,20 @@ __all__ = [
     "AppClient",
     "AppClientError",
     "AppException",
+    "AsyncClient",
     "CUDAOutOfMemoryException",
+    "Client",
+    "ClientConnectionError",
+    "ClientError",
+    "ClientHTTPError",
+    "ClientTimeoutError",
+    "Completed",
     "FieldException",
     "GPUException",
     "GPUOutOfMemoryException",
     "HealthCheck",
+    "InProgress",
+    "Queued",
     "RequestCancelledException",
     "RequestContext",
     "RetryConfig",

@@ -51,7 +51,7 @@ async def open_driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
 @pytest.fixture
 async def driver(open_driver: OpenDriver) -> Driver:
     driver = await open_driver()
-    await driver.write(lambda tx: tx.script("CREATE TABLE words (word TEXT NOT NULL PRIMARY KEY)"))
+    await driver.write(lambda tx: tx.script("CREATE TABLE words (word TEXT NOT NULL PRIMARY KEY)"), "test")
     return driver
 
 
@@ -153,13 +153,13 @@ async def kinds(store: Store, subject: str) -> list[str]:
 
 
 async def test_a_write_answers_its_result_and_can_be_read(driver: Driver) -> None:
-    assert await driver.write(say("hello")) == 1
+    assert await driver.write(say("hello"), "test") == 1
     assert await driver.read(said) == ["hello"]
 
 
 async def test_writes_that_queue_up_share_commits(driver: Driver) -> None:
     before = driver.stats()
-    await asyncio.gather(*(driver.write(say(f"{n:03}")) for n in range(400)))
+    await asyncio.gather(*(driver.write(say(f"{n:03}"), "test") for n in range(400)))
     after = driver.stats()
     assert after.writes - before.writes == 400
     assert after.commits - before.commits <= 40
@@ -172,23 +172,23 @@ async def test_an_error_in_one_of_many_writes_reaches_only_its_caller(driver: Dr
         raise ValueError("changed my mind")
 
     works = [say("a"), fails, say("b"), say("a"), say("c")]
-    outcomes = await asyncio.gather(*(driver.write(work) for work in works), return_exceptions=True)
+    outcomes = await asyncio.gather(*(driver.write(work, "test") for work in works), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [int, ValueError, int, Violation, int]
     assert await driver.read(said) == ["a", "b", "c"]
 
 
 async def test_a_statement_that_makes_no_sense_is_a_store_error_and_harms_nobody(driver: Driver) -> None:
     with pytest.raises(StoreError, match="refused a statement"):
-        await driver.write(lambda tx: tx.run("INSERT INTO nowhere VALUES (1)"))
+        await driver.write(lambda tx: tx.run("INSERT INTO nowhere VALUES (1)"), "test")
     with pytest.raises(StoreError, match="refused a statement"):
         await driver.read(lambda tx: tx.rows("SELECT * FROM nowhere"))
-    await driver.write(say("after"))
+    await driver.write(say("after"), "test")
     assert await driver.read(said) == ["after"]
 
 
 async def test_a_cancelled_caller_gives_up_the_answer_and_not_the_write(driver: Driver) -> None:
-    cancelled = asyncio.ensure_future(driver.write(say("cancelled")))
-    others = [asyncio.ensure_future(driver.write(say(f"other {n}"))) for n in range(3)]
+    cancelled = asyncio.ensure_future(driver.write(say("cancelled"), "test"))
+    others = [asyncio.ensure_future(driver.write(say(f"other {n}"), "test")) for n in range(3)]
     await asyncio.sleep(0)
     cancelled.cancel()
     assert await asyncio.gather(*others) == [1, 1, 1]
@@ -197,19 +197,19 @@ async def test_a_cancelled_caller_gives_up_the_answer_and_not_the_write(driver: 
 
 
 async def test_close_finishes_what_was_handed_over_and_then_refuses(driver: Driver) -> None:
-    writes = [asyncio.ensure_future(driver.write(say(f"{n}"))) for n in range(50)]
+    writes = [asyncio.ensure_future(driver.write(say(f"{n}"), "test")) for n in range(50)]
     await asyncio.sleep(0)
     await driver.close()
     assert await asyncio.gather(*writes) == [1] * 50
     await driver.close()
     with pytest.raises(StoreClosed, match="closed"):
-        await driver.write(say("late"))
+        await driver.write(say("late"), "test")
     with pytest.raises(StoreClosed):
         await driver.read(said)
 
 
 async def test_text_with_half_a_character_is_kept_readable_and_not_refused(driver: Driver) -> None:
-    await driver.write(say("file \udcff.py"))
+    await driver.write(say("file \udcff.py"), "test")
     assert await driver.read(said) == ["file \\udcff.py"]
 
 

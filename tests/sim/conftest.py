@@ -40,8 +40,10 @@ async def another(home: Path) -> AsyncIterator[Another]:
         await world.close()
 
 
-@pytest.fixture
-async def world(home: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=["asgi", "http"])
+async def world(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """Twice each: with calls as the application gets them, and with calls that may go the short way."""
     world = await World.open(home)
+    world.over_http = request.param == "http"
     yield world
     await world.close()

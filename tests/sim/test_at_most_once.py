@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from roost.testkit.calling import Calling
+from roost.testkit.dialling import Dialling
 from roost.testkit.script import Answer, Crash, Received, Script
 from roost.testkit.world import World
 
@@ -35,7 +36,7 @@ def moody(dice: random.Random) -> Callable[[Received], Answer | Crash]:
     return answer
 
 
-def mischief(world: World, dice: random.Random, calls: list[Calling]) -> None:
+def mischief(world: World, dice: random.Random, calls: list[Calling | Dialling]) -> None:
     """One thing that goes wrong now and then."""
     runners = world.running()
     kind = dice.randrange(60)
@@ -60,7 +61,7 @@ async def test_under_kills_busies_disconnects_and_hang_ups_nothing_runs_twice_an
     script = Script(answer=moody(dice), setup_ms=300)
     scripts = [flaky if dice.random() < 0.05 else script for _ in range(200)] + [script]
     revision = await world.app(*scripts, max_concurrency=MAXIMUM, max_multiplexing=3, keep_alive_ms=20_000, request_timeout_ms=5_000)
-    calls: list[Calling] = []
+    calls: list[Calling | Dialling] = []
     for _ in range(CALLS):
         calls.append(world.call())
         mischief(world, dice, calls[-20:])
@@ -84,7 +85,7 @@ async def test_under_kills_busies_disconnects_and_hang_ups_nothing_runs_twice_an
 async def test_after_a_crash_of_the_server_nothing_that_ran_runs_again(world: World) -> None:
     dice = random.Random(7)
     await world.app(Script(answer=moody(dice), setup_ms=300), max_concurrency=MAXIMUM, max_multiplexing=3)
-    calls: list[Calling] = []
+    calls: list[Calling | Dialling] = []
     for number in range(400):
         calls.append(world.call())
         await world.advance(dice.choice((0, 0.001, 0.05, 0.3)))

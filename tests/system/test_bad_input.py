@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from roost.client.config import Target
 from roost.control import bundle, load
 from roost.control.api import Api
-from roost.control.config import Target
 from roost.control.deploy import deploy, upload
 from roost.control.errors import ControlError
 from tests.system.conftest import MakeRoost

@@ -27,14 +27,18 @@ READING = (
     ("builds list", "builds"),
     ("doctor", "checks"),
     ("call hello name=Ada", "text"),
+    ("call --queue hello name=Ada", "text"),
+    ("requests list --app hello", "requests"),
+    ("queue size hello", "size"),
 )
 
 
 @pytest.fixture(scope="module")
 def deployed(roost: Roost) -> Roost:
-    """The shared server with `hello` on it, which was called once."""
+    """The shared server with `hello` on it, which was called once directly and once through the queue."""
     roost.deploy(HELLO)
     roost.call("hello").raise_for_status()
+    roost.cli("call", "--queue", "hello")
     return roost
 
 

@@ -11,7 +11,9 @@ from roost.api.builds import BuildCalls
 from roost.api.deploy import DeployCalls
 from roost.api.keys import KeyCalls
 from roost.api.parts import ApiParts
+from roost.api.queue import QueueCalls
 from roost.api.request import CallerGone, Request
+from roost.api.requests import RequestCalls
 from roost.api.routes import May, Table
 from roost.api.runners import RunnerCalls
 from roost.api.runs import RunCalls
@@ -36,6 +38,8 @@ def build_api(parts: ApiParts) -> Asgi:
         RunCalls(parts, watched),
         AppCalls(parts),
         RunnerCalls(parts),
+        RequestCalls(parts),
+        QueueCalls(parts),
         KeyCalls(parts),
         BuildCalls(parts),
     )

@@ -12,7 +12,9 @@ from roost.core.model import Recipe, Scale
 from roost.core.placement import USUAL, MachineType, Node, Overcommit
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
+from roost.data.payloads import Payloads
 from roost.demand.board import Board
+from roost.demand.queue import Queue
 from roost.kit.clock import Clock
 from roost.kit.hints import Hints
 from roost.link.directory import Directory
@@ -75,6 +77,8 @@ class ApiParts:
     hash_secret: Callable[[str], str]
     directory: Directory
     board: Board
+    queue: Queue
+    payloads: Payloads
     logs: RunnerLogs
     blobs: Blobs
     builds: Builds

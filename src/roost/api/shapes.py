@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from roost.core.model import Alias, DecisionRecord, Env, Key, Revision, Runner, RunnerState, Scale
+from roost.core.model import Alias, DecisionRecord, Env, Event, Key, Revision, Runner, RunnerState, Scale
+from roost.core.requests import Attempt, Request, RequestState
 from roost.data.logs import LogLine
 from roost.demand.board import Line
 
@@ -143,6 +144,61 @@ def build_json(env: Env, in_use: bool) -> Json:
         "used_at": iso(env.used_ms),
         "in_use": in_use,
     }
+
+
+def request_json(request: Request, position: int) -> Json:
+    """`position`: how many would go before it."""
+    shape: Json = {
+        "request_id": request.id,
+        "gateway_request_id": request.gateway_request_id or request.id,
+        "application": request.application,
+        "endpoint": request.endpoint,
+        "method": request.method,
+        "status": request.state.value,
+        "priority": request.priority.name.lower(),
+        "caller": request.caller,
+        "attempt": request.attempt,
+        "created_at": iso(request.created_ms),
+        "metrics": {"inference_time": seconds(request.inference_ms)} if request.state is RequestState.COMPLETED else {},
+    }
+    optional: Json = {
+        "queue_position": position if request.state is RequestState.IN_QUEUE else None,
+        "runner_id": request.runner_id,
+        "error": request.error or None,
+        "error_type": request.error_type or None,
+        "status_code": request.status,
+        "retry_of": request.retry_of or None,
+        "started_at": _iso(request.started_ms),
+        "finished_at": _iso(request.finished_ms),
+        "expires_at": _iso(request.expires_ms),
+    }
+    return shape | {name: value for name, value in optional.items() if value is not None}
+
+
+def attempt_json(attempt: Attempt) -> Json:
+    shape: Json = {
+        "number": attempt.number,
+        "gateway_request_id": attempt.gateway_request_id,
+        "runner_id": attempt.runner_id,
+        "state": attempt.state.value,
+        "started_at": iso(attempt.started_ms),
+    }
+    optional: Json = {"ended_at": _iso(attempt.ended_ms), "outcome": attempt.outcome or None, "condition": attempt.condition or None}
+    return shape | {name: value for name, value in optional.items() if value is not None}
+
+
+def event_json(event: Event) -> Json:
+    return {
+        "at": iso(event.at_ms),
+        "kind": event.kind,
+        "reason": event.reason,
+        "actor": event.actor,
+        **({"data": event.data} if event.data else {}),
+    }
+
+
+def _iso(at_ms: int | None) -> str | None:
+    return iso(at_ms) if at_ms is not None else None
 
 
 def app_url(base_url: str, application: str) -> str:

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from roost.cli.curl import curl_line, is_websocket
-from roost.control.config import Target
+from roost.client.config import Target
 from roost.control.events import Ready
 from roost.wire.manifest import Manifest
 

@@ -1,4 +1,4 @@
-"""`roost call`: one call of an endpoint from the shell."""
+"""`roost call`: one call of an endpoint from the shell, direct or (queued.py) through the queue."""
 
 from __future__ import annotations
 
@@ -36,6 +36,15 @@ def call(
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up after this long without an answer.", min=0.001)
     ] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", "-q", help="Through the durable queue: show how it goes, then print the result. Ctrl-C cancels.")
+    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="With --queue: print the request's id and leave it running.")] = False,
+    priority: Annotated[str, typer.Option("--priority", metavar="normal|low", help="With --queue: low waits for all that is normal.")] = "",
+    start_timeout: Annotated[
+        float | None, typer.Option("--start-timeout", metavar="SECONDS", help="Fail if it has not begun after this long.", min=0.101)
+    ] = None,
+    logs: Annotated[bool, typer.Option("--logs/--no-logs", help="With --queue: show what the app prints.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as one line of JSON.")] = False,
     host: HostFlag = "",
     key: KeyFlag = "",
@@ -53,7 +62,22 @@ def call(
         raise typer.BadParameter(str(exc)) from exc
     if body is None and method.upper() == "POST":
         body = Body(b"{}", "application/json")
+    if not queue and (detach or priority):
+        raise typer.BadParameter(f"{'--detach' if detach else '--priority'} goes with --queue: a direct call does not wait in line.")
+    if priority not in ("", "normal", "low"):
+        raise typer.BadParameter(f"--priority is normal or low, not {priority!r}.")
+    if start_timeout is not None:
+        header = [*(header or []), f"x-fal-request-timeout: {start_timeout:g}"]
     with connect(host, key, profile) as api:
+        if queue:
+            from roost.cli.queued import Wish, detached, queued
+
+            wish = Wish(_application(api, endpoint), method, _headers(header or [], body, ""), body, priority, timeout)
+            if detach:
+                detached(api.target, wish, as_json=as_json)
+            else:
+                _show(queued(api.target, wish, sys.stderr, logs=logs), output, as_json)
+            return
         from roost.control.call import Call, answer
 
         where = api.target
@@ -63,22 +87,36 @@ def call(
         with answer(
             Call(method.upper(), url, _headers(header or [], body, where.key if own else ""), body.content if body else b"", timeout), where
         ) as reply:
-            if not 200 <= reply.status < 300:
-                _refused(reply)
-            if output is not None:
-                with output.open("wb") as file:
-                    for chunk in reply.chunks:
-                        file.write(chunk)
-            else:
-                _print(reply, as_json)
+            _show(reply, output, as_json)
+
+
+def _show(reply: Answer, output: Path | None, as_json: bool) -> None:
+    if not 200 <= reply.status < 300:
+        _refused(reply)
+    if output is not None:
+        with output.open("wb") as file:
+            for chunk in reply.chunks:
+                file.write(chunk)
+    else:
+        _print(reply, as_json)
 
 
 def _url(api: Api, endpoint: str) -> str:
     if endpoint.startswith(("http://", "https://")):
         return endpoint
+    path, question, query = _application(api, endpoint).partition("?")
+    return f"{api.target.host}/{quote(path, safe='/~@:')}{question}{query}"
+
+
+def _application(api: Api, endpoint: str) -> str:
+    """OWNER/APP[/PATH][?QUERY] for what was typed."""
+    if endpoint.startswith(("http://", "https://")):
+        own = f"{api.target.host}/"
+        if not endpoint.startswith(own):
+            raise typer.BadParameter(f"the queue of {api.target.host} is not at {endpoint!r}; write OWNER/APP, or use --host.")
+        endpoint = endpoint.removeprefix(own)
     path, question, query = endpoint.strip("/").partition("?")
-    application = path if "/" in path else full_name(api, path)
-    return f"{api.target.host}/{quote(application, safe='/~@:')}{question}{query}"
+    return f"{path if '/' in path else full_name(api, path)}{question}{query}"
 
 
 def _headers(given: list[str], body: Body | None, key: str) -> list[tuple[str, str]]:

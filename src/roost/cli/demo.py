@@ -22,8 +22,8 @@ from roost.cli.options import HostFlag, JsonFlag, KeyFlag, ProfileFlag, noun, ta
 if TYPE_CHECKING:
     from roost.cli.ownserver import OwnServer
     from roost.cli.screen import Screen
+    from roost.client.config import Target
     from roost.control.api import Api
-    from roost.control.config import Target
     from roost.control.events import Ready
     from roost.control.examples import Example
 
@@ -97,9 +97,9 @@ def _server(stack: ExitStack, where: Target, home: Path | None) -> tuple[Target,
     """The server that answers already, or one that lives as long as `stack`."""
     from roost.cli.output import say
     from roost.cli.ownserver import OwnServer
+    from roost.client.config import DEFAULT_HOST
+    from roost.client.config import home as default_home
     from roost.control.api import Api
-    from roost.control.config import DEFAULT_HOST
-    from roost.control.config import home as default_home
     from roost.control.errors import Unreachable
 
     try:
@@ -121,7 +121,7 @@ def _server(stack: ExitStack, where: Target, home: Path | None) -> tuple[Target,
 def _serve(own: OwnServer, where: Target) -> None:
     """Until Ctrl-C, which is how it is meant to end. Raises ControlError if the server ends before."""
     from roost.cli.output import say
-    from roost.control.config import home as default_home
+    from roost.client.config import home as default_home
 
     program = "roost" if shutil.which("roost") else shlex.quote(os.path.abspath(sys.argv[0]))
     elsewhere = "" if own.home == default_home().absolute() else f"ROOST_HOME={shlex.quote(str(own.home))} "

@@ -60,12 +60,13 @@ def _here() -> list[Check]:
 
 
 def _there(host: str, key: str, profile: str) -> list[Check]:
-    from roost.control import config
+    from roost.client import config
+    from roost.client.errors import ConfigError
     from roost.control.errors import ControlError
 
     try:
         target = config.resolve(host=host, key=key, profile=profile)
-    except ControlError as exc:
+    except ConfigError as exc:
         return [Check("config", False, exc.detail, exc.hint)]
     checks = [Check("config", True, str(config.config_path())), Check("host", True, target.host)]
     checks.append(

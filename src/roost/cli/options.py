@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from roost.client.config import Target
     from roost.control.api import Api
-    from roost.control.config import Target
 
 HostFlag = Annotated[
     str, typer.Option("--host", metavar="URL", help="Server to talk to; before ROOST_HOST and the profile.", show_default=False)
@@ -37,7 +37,7 @@ def noun() -> typer.Typer:
 
 def target(host: str, key: str, profile: str) -> Target:
     """The server that flags, variables and profile name, in that order."""
-    from roost.control import config
+    from roost.client import config
 
     return config.resolve(host=host, key=key, profile=profile)
 

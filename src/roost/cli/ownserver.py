@@ -13,9 +13,9 @@ from pathlib import Path
 
 from typing_extensions import Self
 
-from roost.control import config
+from roost.client import config
+from roost.client.config import Target
 from roost.control.api import Api
-from roost.control.config import Target
 from roost.control.errors import ControlError, Unreachable
 
 START_S, STOP_S, PAUSE_S = 60.0, 60.0, 0.1

@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from typing_extensions import Self
 
-from roost.control.config import Target
+from roost.client.config import Target
+from roost.client.lighthttp import httpx
 from roost.control.errors import ControlError, LostContact, Unreachable
-from roost.control.lighthttp import httpx
 from roost.control.probe import LOCAL_CONNECT_S, nobody_there
 
 Json = dict[str, Any]

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from roost.client.config import Target
+from roost.client.lighthttp import httpx
 from roost.control.api import REMOTE_CONNECT_S
-from roost.control.config import Target
 from roost.control.errors import ControlError, Unreachable
-from roost.control.lighthttp import httpx
 from roost.control.probe import LOCAL_CONNECT_S, nobody_there
 
 

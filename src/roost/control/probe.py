@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from urllib.parse import urlsplit
 
-from roost.control.config import Target
+from roost.client.config import Target
 from roost.control.errors import Unreachable
 
 LOCAL_CONNECT_S = 0.8

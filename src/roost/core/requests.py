@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final as Constant
+
+ANONYMOUS: Constant = "anonymous"
+"""The account of callers of public apps without a key. No owner may have this name."""
 
 
 class RequestState(str, Enum):
@@ -58,7 +62,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What the caller sent, as the app will get it: header fields already filtered (gateway.headers), without those of one attempt."""
+    """What the caller sent, as the app will get it: header fields as `web.headers.stored` leaves them, without those of one attempt."""
 
     method: str
     path: bytes
@@ -88,6 +92,7 @@ class Request:
     name: str
     environment: str
     caller: str
+    """Account that submitted it, or ANONYMOUS."""
     state: RequestState
     priority: Priority
     attempt: int
@@ -184,6 +189,8 @@ class OtherBody:
     """This idempotency key was used before for another request."""
 
     request: Request
+    fingerprint: str = ""
+    """Of that other request."""
 
 
 @dataclass(frozen=True, slots=True)

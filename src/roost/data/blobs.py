@@ -7,17 +7,15 @@ blobs/.incoming/<random>      one upload under way; swept at the next start
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
-import os
 import re
-import secrets
 import shutil
-import threading
 from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 from typing import Final
 
+from roost.data.incoming import FOLDER, Incoming, full_disk_told
+from roost.kit.failpoints import failpoint
 from roost.wire.errors import RoostError
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -30,7 +28,7 @@ class Blobs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._incoming = folder / ".incoming"
+        self._incoming = folder / FOLDER
 
     def path(self, sha256: str) -> Path:
         """Where this piece is, or would be. Raises `unprocessable` for what is no SHA-256 in lower-case hexadecimal."""
@@ -51,7 +49,9 @@ class Blobs:
         hash, and 507 when the disk is full; then nothing is kept.
         """
         target = self.path(sha256)
-        try:
+        with full_disk_told(
+            "the server's disk is full; the upload was not kept", "Free space on the server, for example with `roost builds prune`."
+        ):
             upload = _Upload(self._incoming)
             try:
                 portion = bytearray()
@@ -70,13 +70,6 @@ class Blobs:
                 await asyncio.to_thread(upload.keep, target)
             finally:
                 await asyncio.to_thread(upload.drop)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            detail = "the server's disk is full; the upload was not kept"
-            raise RoostError(
-                "internal_error", detail, hint="Free space on the server, for example with `roost builds prune`.", status=507
-            ) from error
 
     async def remove(self, sha256: str) -> int:
         """Remove the piece and answer the bytes that the disk got back: 0 if it was not here or a bundle still links to it."""
@@ -84,63 +77,36 @@ class Blobs:
 
     def sweep(self) -> None:
         """Remove what interrupted uploads left. Call before the first `put`, never beside one."""
+        failpoint("blobs.sweep")
         shutil.rmtree(self._incoming, ignore_errors=True)
 
 
 class _Upload:
     """A file that becomes a blob, or disappears."""
 
-    def __init__(self, incoming: Path) -> None:
-        incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._path = incoming / secrets.token_hex(16)
+    def __init__(self, folder: Path) -> None:
+        self._file = Incoming(folder, "blobs.put")
         self._hash = hashlib.sha256()
-        # A caller that is cancelled drops the upload while a thread may still write: without the lock those bytes could go
-        # to whatever file got the descriptor's number next.
-        self._lock = threading.Lock()
-        self._file: int | None = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
 
     @property
     def sha256(self) -> str:
         return self._hash.hexdigest()
 
     def write(self, data: bytes) -> None:
-        with self._lock:
-            self._hash.update(data)
-            view = memoryview(data)
-            while view and self._file is not None:
-                view = view[os.write(self._file, view) :]
+        self._hash.update(data)
+        self._file.write(data)
 
     def keep(self, target: Path) -> None:
-        with self._lock:
-            if self._file is None:
-                return
-            os.fsync(self._file)
-            target.parent.mkdir(exist_ok=True, mode=0o700)
-            os.rename(self._path, target)
-            # The name must be as durable as the bytes, and the folder that the name is in as well.
-            for folder in (target.parent, target.parent.parent):
-                _fsync_folder(folder)
+        self._file.keep(target)
 
     def drop(self) -> None:
-        """Close, and remove whatever was not kept."""
-        with self._lock:
-            if self._file is not None:
-                os.close(self._file)
-            self._file = None
-            self._path.unlink(missing_ok=True)
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        self._file.drop()
 
 
 def _remove(path: Path) -> int:
     try:
         found = path.stat()
+        failpoint("blobs.remove")
         path.unlink()
     except FileNotFoundError:
         return 0

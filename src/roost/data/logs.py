@@ -26,6 +26,7 @@ MOST_CHARACTERS: Final = 8 * 1024 * 1024
 """The same in characters: 50,000 lines may be a gigabyte."""
 KEEP_BYTES: Final = 32 * 1024 * 1024
 
+_PATHS_KNOWN: Final = 1_000
 _RECORD: Final = b"\x1e"
 # A record is longer than its message: JSON may need six bytes for one character.
 _MAX_RAW: Final = 8 * MAX_MESSAGE
@@ -80,6 +81,7 @@ class RunnerLogs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._paths: dict[str, str] = {}
 
     def path(self, runner_id: str) -> Path:
         """Where this runner's output goes, or would go. Raises `not_found` for what can be no runner's id."""
@@ -87,6 +89,19 @@ class RunnerLogs:
         if not _NAME.fullmatch(runner_id):
             raise RoostError("not_found", f"Runner {runner_id[:80]!r} not found")
         return self._folder / f"{runner_id}.log"
+
+    def size(self, runner_id: str) -> int:
+        """Where the runner's output ends now, freed parts included."""
+        # Asked twice a request: making the path anew each time would cost ten times as much as looking at the file.
+        path = self._paths.get(runner_id)
+        if path is None:
+            if len(self._paths) >= _PATHS_KNOWN:
+                self._paths.clear()
+            path = self._paths[runner_id] = str(self.path(runner_id))
+        try:
+            return os.stat(path).st_size
+        except FileNotFoundError:
+            return 0
 
     def follow(self, runner_id: str, start: Start = BEGINNING) -> Follower:
         """The runner's lines from `start` on. Its file need not be there yet."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from roost.core.admission import Deadline, Outlook
+from roost.core.fairness import Shares
 
 WHENEVER: Final = Deadline(None)
 
@@ -36,6 +37,10 @@ class Line:
     """Where routing's round stands."""
     outlook: Outlook = field(default_factory=Outlook)
     """What the fleet last said about this app's runners."""
+    shares: Shares | None = None
+    """What callers and the queue have of the slots; None while the queue wants none."""
+    pumping: bool = False
+    """Slots are being handed out at this moment."""
 
     def ahead_of(self, place: int) -> int:
         """How many callers wait before this place: where in `waiting` it belongs."""
@@ -56,6 +61,8 @@ class Board:
         self._lines: dict[str, Line] = {}
         self.on_demand: Callable[[str], None] = lambda application: None
         self.on_outlook: Callable[[str], None] = lambda application: None
+        self.queued: Callable[[str, int], tuple[int, ...]] = lambda application, limit: ()
+        """(application, limit): when its first queued requests that may go now were accepted (`Queue.oldest`)."""
 
     def line(self, application: str) -> Line:
         line = self._lines.get(application)
@@ -81,6 +88,11 @@ class Board:
         if line.outlook != outlook:
             line.outlook = outlook
             self.on_outlook(application)
+
+    def waiting_since(self, application: str, limit: int) -> tuple[int, ...]:
+        """When each call that waits for a runner came: all direct ones, and the first `limit` of the queue."""
+        line = self._lines.get(application)
+        return (line.since() if line is not None else ()) + self.queued(application, limit)
 
     def waiting(self) -> int:
         return sum(len(line.waiting) for line in self._lines.values())

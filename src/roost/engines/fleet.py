@@ -101,6 +101,8 @@ class FleetEngine:
         self._inbox: deque[Callable[[], Any]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
+        self.on_end: Callable[[str, str, bool], None] = lambda runner_id, reason, crashed: None
+        """A runner has ended, why, and whether by itself: its exit was reported and nobody had told it to go."""
         self.loop = Loop("fleet", hints, ("fleet",), self.round)
 
     async def adopt(self) -> None:
@@ -153,6 +155,11 @@ class FleetEngine:
                 self._spawn_task(self._probe(runner_id, reason))
             case fate.ProbeLoop() | fate.Keep():
                 pass
+
+    def lives(self, runner_id: str) -> bool:
+        """Whether its process is there and not stopped by a signal, as far as the supervisor has said."""
+        known = self._known.get(runner_id)
+        return runner_id in self._processes and known is not None and known.stopped_since_ms is None
 
     def no_room(self, application: str) -> str:
         """Why a runner of this app could not be placed at the last try; "" if it could."""
@@ -239,8 +246,8 @@ class FleetEngine:
         return min(moments) if moments else None
 
     async def _decide(self, application: str, alias: Alias, seen: tuple[RunnerSeen, ...], now_ms: int) -> scaling.Decision:
-        line = self._board.peek(application)
-        demand = scaling.Seen(line.since() if line is not None else (), tuple(r for r in seen if r.revision_id == alias.revision_id))
+        waiting = self._board.waiting_since(application, alias.scale.max_concurrency * alias.scale.max_multiplexing)
+        demand = scaling.Seen(waiting, tuple(r for r in seen if r.revision_id == alias.revision_id))
         memory = self._memories.get(application, scaling.Memory())
         decision = scaling.decide(alias.scale, demand, memory, now_ms)
         if decision.memory != memory:
@@ -487,19 +494,20 @@ class FleetEngine:
             reason = known.failure if known is not None and known.failure else how
         if runner.state in scaling.STARTING:
             self._failed_start(runner, reason)
-        await self._bury(exited.name, reason)
+        await self._bury(exited.name, reason, crashed=runner.state not in _LEAVING)
 
     def _failed_start(self, runner: Runner, reason: str) -> None:
         backoff = self._backoffs.get(runner.revision_id, fleet.Backoff())
         self._backoffs[runner.revision_id] = fleet.after_failure(backoff, runner.created_ms, reason, self._clock.now_ms())
 
-    async def _bury(self, runner_id: str, reason: str) -> None:
+    async def _bury(self, runner_id: str, reason: str, *, crashed: bool = False) -> None:
         runner = await self._store.runners.move(
             runner_id, sources(RUNNER, RunnerEvent.ENDED), RunnerState.TERMINATED, reason, self._clock.now_ms()
         )
         if runner is not None:
             await self._store.keys.delete_for_runner(runner_id)
             log.info("runner.ended", runner=runner_id, app=runner.application, reason=reason.partition("\n")[0])
+            self.on_end(runner_id, reason, crashed)
         self._known.pop(runner_id, None)
         # Its exit may have been told before `_start` learned its pid.
         self._processes.pop(runner_id, None)

@@ -1,11 +1,13 @@
-"""What must go when its time has come: ephemeral apps whose run ended, rows and logs past their retention."""
+"""What must go when its time has come: ephemeral apps whose run ended, rows, bodies and logs past their retention."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from roost.data.logs import RunnerLogs
+from roost.data.payloads import Payloads
 from roost.kit import log
 from roost.kit.clock import Clock
 from roost.kit.hints import Hints
@@ -17,6 +19,10 @@ _REST_MS = 8_000
 """Leases that ran out while no server was there were not left by their authors, who need a moment to come back to this one."""
 _TRIM_EVERY_S = 5.0
 """A runner that prints as fast as it can fills gigabytes in a minute."""
+_FORGOTTEN_TOGETHER = 250
+_BREATH_S = 0.01
+"""Between two portions of requests that are forgotten: a submit must never wait behind a million of them."""
+_REQUESTS_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +36,32 @@ class Retention:
 
 
 class UpkeepEngine:
-    """Three loops: leases each second, the size of logs each few seconds, retention each ten minutes."""
+    """Four loops: leases each second, the size of logs each few seconds, requests each minute, all other retention each ten.
 
-    def __init__(self, store: Store, clock: Clock, hints: Hints, logs: RunnerLogs, retention: Retention) -> None:
+    `reconcile` compares what the queue knows with what is stored.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        hints: Hints,
+        logs: RunnerLogs,
+        payloads: Payloads,
+        reconcile: Callable[[], Awaitable[int]],
+        retention: Retention,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._hints = hints
         self._logs = logs
+        self._payloads = payloads
+        self._reconcile = reconcile
         self._retention = retention
         self._rest_until_ms = clock.now_ms() + _REST_MS
         self.leases = Loop("leases", hints, ("leases",), self.end_leases)
         self.log_space = Loop("log space", hints, (), self.trim_logs)
+        self.requests = Loop("requests", hints, (), self.end_requests)
         self.retention = Loop("retention", hints, (), self.end_retention)
 
     async def end_leases(self) -> float:
@@ -60,6 +81,17 @@ class UpkeepEngine:
         await asyncio.get_running_loop().run_in_executor(None, self._trim_logs, wrote)
         return _TRIM_EVERY_S
 
+    async def end_requests(self) -> float:
+        """Forget requests past their retention, a portion at a time; each says itself how long it is kept."""
+        forgotten = await self._store.requests.delete_expired(self._clock.now_ms(), _FORGOTTEN_TOGETHER)
+        if forgotten.files:
+            # After their rows: a file that is left over is swept at the next start, a row without its file would be damage.
+            await self._payloads.remove(forgotten.files)
+        if forgotten.ids:
+            return _BREATH_S
+        await self._reconcile()
+        return _REQUESTS_EVERY_S
+
     async def end_retention(self) -> float:
         now_ms, keep = self._clock.now_ms(), self._retention
         await self._store.runners.delete_ended_before(now_ms - keep.runners_ms)
@@ -76,4 +108,5 @@ class UpkeepEngine:
     async def stop(self) -> None:
         await self.leases.stop()
         await self.log_space.stop()
+        await self.requests.stop()
         await self.retention.stop()

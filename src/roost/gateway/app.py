@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Mapping, MutableMapping
 from typing import Any
 
 from roost.gateway.forward import Successor, arriving
-from roost.gateway.headers import find
 from roost.gateway.resolve import Routes, Target
-from roost.gateway.sync import Ask, DirectCalls
+from roost.gateway.sync import Ask, Begun, DirectCalls
 from roost.kit import log
 from roost.web import roles
 from roost.web.answers import Asgi, Receive, Scope, Send, send_error
 from roost.web.auth import KeyRing, Principal
+from roost.web.headers import find
 from roost.wire import ids
 from roost.wire.errors import RoostError
 
@@ -46,7 +46,8 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"a {scope['type']} connection reached the gateway")
-        request_id = ids.request_id()
+        begun: Begun | None = scope.get("roost.begun")
+        request_id = begun.ask.request_id if begun is not None else ids.request_id()
         started = False
 
         def send_once(message: MutableMapping[str, Any]) -> Awaitable[None]:
@@ -56,6 +57,9 @@ class Gateway:
 
         scope["roost.original_path"] = scope["raw_path"]
         try:
+            if begun is not None:
+                await self._calls.go_on(scope, send_once, begun)
+                return
             if self._successor is not None:
                 await self._successor.pass_on(scope, send_once, arriving(receive))
                 return
@@ -81,17 +85,10 @@ class Gateway:
             await send({"type": "http.response.body", "body": b""})
             return
         target = await self._routes.resolve(path)
-        principal = self._may_call(target, find(headers, b"authorization"))
-        ask = Ask(
-            request_id,
-            target,
-            caller=principal.owner if principal else "anonymous",
-            is_owner=principal is not None and principal.owner == target.route.owner,
-            key_used=principal is not None,
-        )
+        ask = Ask.of(request_id, target, self.may_call(target, find(headers, b"authorization")))
         await self._calls.serve(scope, receive, send, ask)
 
-    def _may_call(self, target: Target, authorization: bytes | None) -> Principal | None:
+    def may_call(self, target: Target, authorization: bytes | None) -> Principal | None:
         """Who calls; None is an anonymous caller of a public app. Raises RoostError (spec: gateway-http.md §6, GAPS C14, C15)."""
         route = target.route
         if route.auth == "public":

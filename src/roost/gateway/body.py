@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import MutableMapping
 from typing import IO, Any
 
-from roost.gateway.headers import find
 from roost.web.answers import Receive
+from roost.web.headers import find
 from roost.wire.errors import RoostError
 from roost.wire.frames import Headers
 

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 
 from roost.gateway.body import Body
-from roost.gateway.headers import HOP_BY_HOP
 from roost.web.answers import Receive, Scope, Send
+from roost.web.headers import HOP_BY_HOP
 from roost.web.protocol import Caller
 from roost.wire.errors import RoostError
 

@@ -23,6 +23,7 @@ class Route:
     auth: str
     request_timeout_ms: int
     request_start_timeout_ms: int | None
+    environment: str = "main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ def route_of(alias: Alias) -> Route | None:
         alias.auth,
         alias.scale.request_timeout_ms,
         alias.scale.request_start_timeout_ms,
+        alias.environment,
     )
 
 
@@ -56,6 +58,8 @@ class Routes:
         self._routes: dict[tuple[str, str], Route] = {}
         self._by_application: dict[str, Route] = {}
         self._by_revision: dict[str, Route] = {}
+        self.edition = 0
+        """Another number with each reading: what was concluded from routes of an earlier one holds no longer."""
         self.on_switch: Callable[[Route], None] = lambda route: None
         """An app points to another revision now; callers that wait may be served by it."""
 
@@ -65,6 +69,7 @@ class Routes:
         self._routes = {(route.owner, route.name): route for route in routes}
         self._by_application = {route.application: route for route in routes}
         self._by_revision = {route.revision_id: route for route in routes}
+        self.edition += 1
         for route in routes:
             old = before.get(route.application)
             if old is None or old.revision_id != route.revision_id:
@@ -76,6 +81,12 @@ class Routes:
     def of_revision(self, revision_id: str) -> Route | None:
         """The app that currently points to this revision."""
         return self._by_revision.get(revision_id)
+
+    def known(self, raw_path: bytes) -> Target | None:
+        """The target of a call's path, of the apps that are known here."""
+        owner, name, path = split(raw_path)
+        route = self._routes.get((owner, name))
+        return Target(route, path) if route is not None else None
 
     async def resolve(self, raw_path: bytes) -> Target:
         """The target of a call's path, `/{owner}/{app}[/path]`. Raises RoostError `not_found`.
@@ -103,12 +114,12 @@ def split(raw_path: bytes) -> tuple[str, str, bytes]:
         parts = [parts[1], *second]
         owner = f"{owner}/{unquote(parts[0].decode('latin-1'))}"
     name = unquote(parts[1].decode("latin-1")) if len(parts) > 1 else ""
-    if not name and (legacy := _legacy(owner)) is not None:
-        owner, name = legacy
+    if not name and (old := legacy(owner)) is not None:
+        owner, name = old
     return owner, name, b"/" + parts[2] if len(parts) > 2 else b"/"
 
 
-def _legacy(segment: str) -> tuple[str, str] | None:
+def legacy(segment: str) -> tuple[str, str] | None:
     """`NUMBER-rest` was once an app's whole id."""
     number, dash, rest = segment.partition("-")
     return (number, rest) if dash and number.isdigit() and rest else None

@@ -1,13 +1,16 @@
-"""Handing out runners' slots: at once if one is free, else in the order in which callers came."""
+"""Handing out runners' slots: at once if one is free, else in the order in which callers came, in turn with the durable queue."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from roost.core import admission, routing
+from roost.core import admission, fairness, routing
+from roost.core.fairness import Shares, Side, Use
+from roost.core.requests import Request
 from roost.demand.board import Board, Line, Waiter
+from roost.demand.queue import Queue
 from roost.gateway.resolve import Route, Routes
 from roost.link.directory import Directory, Entry
 from roost.wire.errors import RoostError
@@ -28,6 +31,11 @@ class Slots:
         self._places = itertools.count()
         self._rechecks: dict[str, asyncio.TimerHandle] = {}
         self._ended: Exception | None = None
+        self.queue: Queue | None = None
+        """Whose requests get slots as well. Its `on_ready` must be `pump`."""
+        self.grant: Callable[[str, Entry], bool] = lambda application, entry: False
+        """(application, runner with a reserved slot): this is the queue's; it takes what is `next` there, and gives the slot back with `queued=True`.
+        False: nothing in the queue may go to this runner now; the slot is free again."""
         directory.on_free = self._freed
         routes.on_switch = lambda route: self.pump(route.application)
         board.on_outlook = self.judge
@@ -43,11 +51,10 @@ class Slots:
         """
         if self._ended is not None:
             raise self._ended
+        entry = self.take_free(route, hint)
+        if entry is not None:
+            return entry
         line = self._board.line(route.application)
-        if not line.waiting:
-            entry = self._choose(line, route, hint)
-            if entry is not None:
-                return self._reserve(line, entry)
         waiter = Waiter(since_ms, asyncio.get_running_loop().create_future(), hint, deadline, place)
         ahead = line.ahead_of(place)
         verdict = self._verdict(line, route, waiter, deadline, ahead=ahead)
@@ -68,10 +75,21 @@ class Slots:
         assert isinstance(entry, Entry)
         return entry
 
-    def give_back(self, application: str, entry: Entry, *, busy: bool = False) -> None:
-        """A call's slot is free again. `busy`: the runner refused the call, since other gateways' calls, or its own drain, hold its slots."""
+    def take_free(self, route: Route, hint: str = "") -> Entry | None:
+        """A reserved slot if there is one that is nobody else's turn; None: `take` it, which may mean to wait."""
+        line = self._board.line(route.application)
+        if line.waiting or self._ended is not None:
+            return None
+        entry = self._choose(line, route, hint)
+        return self._reserve(line, entry) if entry is not None else None
+
+    def give_back(self, application: str, entry: Entry, *, busy: bool = False, queued: bool = False) -> None:
+        """A call's slot is free again. `busy`: the runner refused the call, since other gateways' calls, or its own drain, hold its slots.
+        `queued`: the slot had been granted to the queue."""
         line = self._board.line(application)
         line.in_flight -= 1
+        if line.shares is not None:
+            self._returned(line, line.shares, Side.QUEUED if queued else Side.DIRECT)
         if busy:
             # Before the slot is offered: the next in line would be refused as well, and those who were would come back in disorder.
             if not entry.refusing:
@@ -80,21 +98,67 @@ class Slots:
         self._directory.gave_back(entry, self._now_ms())
 
     def pump(self, application: str) -> None:
-        """Hand free slots to whoever waits, in order."""
+        """Hand free slots to whoever waits: callers in order, and the queue, each its share."""
         line = self._board.peek(application)
+        if line is None and self.queue is not None and self.queue.ready(application):
+            line = self._board.line(application)
         route = self._routes.of_application(application)
-        if line is None or route is None:
+        # A grant may end at once and give its slot back: the loop that granted it goes on with that slot.
+        if line is None or route is None or line.pumping:
             return
-        while line.waiting:
-            waiter = line.waiting[0]
-            if waiter.slot.done():
-                line.waiting.popleft()
-                continue
-            entry = self._choose(line, route, waiter.hint)
+        line.pumping = True
+        unfit: set[str] = set()
+        try:
+            while self._serve(line, route, unfit):
+                pass
+        finally:
+            line.pumping = False
+
+    def _serve(self, line: Line, route: Route, unfit: set[str]) -> bool:
+        """Hand out one slot. False: there is none, or nobody for it."""
+        waiter = _first(line)
+        request = self._queued(line)
+        if request is not None and (waiter is None or self._is_turn_of_queue(line)):
+            granted = self._grant(line, route, request, unfit, contested=waiter is not None)
+            if granted or waiter is None:
+                return granted
+        if waiter is None:
+            return False
+        entry = self._choose(line, route, waiter.hint)
+        if entry is None:
+            return False
+        line.waiting.popleft()
+        waiter.slot.set_result(self._reserve(line, entry, contested=request is not None))
+        return True
+
+    def _queued(self, line: Line) -> Request | None:
+        """The request that is next in the queue, if it gets slots here."""
+        if self.queue is None or self._ended is not None:
+            return None
+        request = self.queue.head(line.application)
+        if request is not None and line.shares is None:
+            # Until now nobody measured: those who have slots have had no time of them yet.
+            line.shares = Shares(Use(line.in_flight), Use(), self._now_ms())
+        return request
+
+    def _is_turn_of_queue(self, line: Line) -> bool:
+        return line.shares is not None and fairness.whose(line.shares, self._now_ms()) is Side.QUEUED
+
+    def _grant(self, line: Line, route: Route, request: Request, unfit: set[str], *, contested: bool) -> bool:
+        """Offer the queue a slot of a free runner, one after the other. `unfit` are those that it did not want."""
+        assert self.queue is not None
+        while True:
+            entry = self._choose(line, route, request.hint, avoid=self.queue.runners_before(request), without=unfit)
             if entry is None:
-                return
-            line.waiting.popleft()
-            waiter.slot.set_result(self._reserve(line, entry))
+                return False
+            self._reserve(line, entry, side=Side.QUEUED, contested=contested)
+            if self.grant(line.application, entry):
+                return True
+            unfit.add(entry.runner_id)
+            line.in_flight -= 1
+            if line.shares is not None:
+                self._returned(line, line.shares, Side.QUEUED)
+            self._directory.not_used(entry)
 
     def judge(self, application: str) -> None:
         """Send away those who may no longer wait."""
@@ -124,18 +188,29 @@ class Slots:
                 if not waiter.slot.done():
                     waiter.slot.set_exception(error)
 
-    def _choose(self, line: Line, route: Route, hint: str) -> Entry | None:
-        match routing.choose(self._directory.of_revision(route.revision_id), routing.Pick(line.turn, hint)):
+    def _choose(self, line: Line, route: Route, hint: str, *, avoid: Collection[str] = (), without: Collection[str] = ()) -> Entry | None:
+        entries = self._directory.of_revision(route.revision_id)
+        if without:
+            entries = [entry for entry in entries if entry.runner_id not in without]
+        match routing.choose(entries, routing.Pick(line.turn, hint, avoid)):
             case routing.Send(entry, turn):
                 line.turn = turn
                 return entry
             case _:
                 return None
 
-    def _reserve(self, line: Line, entry: Entry) -> Entry:
+    def _reserve(self, line: Line, entry: Entry, *, side: Side = Side.DIRECT, contested: bool = False) -> Entry:
         line.in_flight += 1
+        if line.shares is not None:
+            line.shares = fairness.took(line.shares, side, self._now_ms(), contested=contested)
         self._directory.took(entry)
         return entry
+
+    def _returned(self, line: Line, shares: Shares, side: Side) -> None:
+        shares = fairness.gave_back(shares, side, self._now_ms())
+        over = not shares.queued.held and (self.queue is None or not self.queue.ready(line.application))
+        # Callers alone are not measured: their calls need not pay for it.
+        line.shares = None if over else shares
 
     def _verdict(
         self, line: Line, route: Route, waiter: Waiter, deadline: admission.Deadline, *, ahead: int
@@ -174,6 +249,13 @@ class Slots:
     def _recheck(self, application: str) -> None:
         self._rechecks.pop(application, None)
         self.judge(application)
+
+
+def _first(line: Line) -> Waiter | None:
+    """The caller that has waited longest."""
+    while line.waiting and line.waiting[0].slot.done():
+        line.waiting.popleft()
+    return line.waiting[0] if line.waiting else None
 
 
 def refusal(verdict: admission.Refuse) -> RoostError:

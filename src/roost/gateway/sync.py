@@ -13,24 +13,25 @@ from dataclasses import dataclass
 from roost.core import admission, fate, stages
 from roost.core.stages import Birth
 from roost.gateway import body as bodies
-from roost.gateway import headers as fields
 from roost.gateway.body import Body, CallerGone
 from roost.gateway.forward import HandedOver, Successor
 from roost.gateway.resolve import Target
 from roost.gateway.slots import Slots, refusal
-from roost.kit.timeouts import Timeouts
+from roost.kit.timeouts import Timeout, Timeouts
+from roost.link import cancelling
 from roost.link.connection import Exchange, response_of
 from roost.link.directory import Entry
+from roost.web import headers as fields
 from roost.web.answers import Receive, Scope, Send
+from roost.web.auth import Principal
 from roost.web.protocol import Caller
 from roost.wire import frames
 from roost.wire.errors import RoostError
 from roost.wire.frames import RequestHead
 from roost.wire.session import WINDOW
 
-_CANCEL_WAIT_S = 5.0
 # Events of our own in an exchange's queue, besides the link's frames.
-_CALLER_LOST, _TIMED_OUT = -1, -2
+_CALLER_LOST, TIMED_OUT = -1, -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,26 @@ class Ask:
     is_owner: bool
     key_used: bool
     """The Authorization field is a key of ours, whatever its scheme."""
+
+    @classmethod
+    def of(cls, request_id: str, target: Target, principal: Principal | None) -> Ask:
+        """`principal` None: an anonymous caller."""
+        if principal is None:
+            return cls(request_id, target, "anonymous", False, False)
+        return cls(request_id, target, principal.owner, principal.owner == target.route.owner, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call that the short way has sent to a runner already (`gateway.short`), to be finished as any other."""
+
+    ask: Ask
+    body: bytes
+    entry: Entry
+    exchange: Exchange
+    timer: Timeout
+    place: int
+    since_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +98,8 @@ class DirectCalls:
     def __init__(self, slots: Slots, runners: Runners, now_ms: Callable[[], int], *, max_body: int, folder: str) -> None:
         self._slots = slots
         self._runners = runners
-        self._now_ms = now_ms
-        self._max_body = max_body
+        self.now_ms = now_ms
+        self.max_body = max_body
         self._folder = folder
         self.timeouts = Timeouts(asyncio.get_running_loop())
         self._cancels: set[asyncio.Task[None]] = set()
@@ -94,7 +115,7 @@ class DirectCalls:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, ask: Ask) -> None:
         """Answer one call. Raises RoostError for errors that the caller must be told; the response has not begun then."""
-        since_ms = self._now_ms()
+        since_ms = self.now_ms()
         route = ask.target.route
         timeout = fields.find(scope["headers"], b"x-fal-request-timeout")
         deadline = admission.start_deadline(
@@ -103,9 +124,9 @@ class DirectCalls:
         if isinstance(deadline, admission.Refuse):
             raise refusal(deadline)
         caller: Caller | None = scope.get("roost.caller")
-        whole = caller.whole_body(self._max_body) if caller is not None else None
+        whole = caller.whole_body(self.max_body) if caller is not None else None
         try:
-            body = Body(whole) if whole is not None else await bodies.read(scope["headers"], receive, self._max_body, self._folder)
+            body = Body(whole) if whole is not None else await bodies.read(scope["headers"], receive, self.max_body, self._folder)
         except CallerGone:
             return
         try:
@@ -115,14 +136,38 @@ class DirectCalls:
             if caller is not None:
                 caller.let_go()
 
+    async def go_on(self, scope: Scope, send: Send, begun: Begun) -> None:
+        """Finish a call that has been sent to a runner already. Raises as `serve` does."""
+        ask = begun.ask
+        caller: Caller | None = scope.get("roost.caller")
+        deadline = admission.start_deadline(None, ask.target.route.request_start_timeout_ms if ask.is_owner else None, begun.since_ms)
+        assert isinstance(deadline, admission.Deadline)
+        try:
+            await self._attempts(scope, send, ask, Body(begun.body), caller, deadline, begun.since_ms, begun)
+        finally:
+            if caller is not None:
+                caller.let_go()
+
     async def _attempts(
-        self, scope: Scope, send: Send, ask: Ask, body: Body, caller: Caller | None, deadline: admission.Deadline, since_ms: int
+        self,
+        scope: Scope,
+        send: Send,
+        ask: Ask,
+        body: Body,
+        caller: Caller | None,
+        deadline: admission.Deadline,
+        since_ms: int,
+        begun: Begun | None = None,
     ) -> None:
-        head = self._head(scope, ask)
+        head = request_head(scope["method"], scope["query_string"], scope["headers"], ask, scope.get("client"), scope["scheme"])
         route = ask.target.route
         trace = Trace(time.monotonic()) if fields.find(scope["headers"], b"x-roost-trace") == b"1" else None
         hint = fields.find(scope["headers"], b"x-fal-runner-hint")
-        place = self._slots.arrive()
+        place = self._slots.arrive() if begun is None else begun.place
+        if begun is not None:
+            call = _Call(self, ask, head, body, begun.entry, caller, trace)
+            if not await call.run(send, scope, route.request_timeout_ms, begun):
+                return
         while True:
             try:
                 entry = await self._wait(ask, deadline, since_ms, hint.decode("latin-1") if hint else "", caller, place)
@@ -158,24 +203,6 @@ class DirectCalls:
             if caller is not None:
                 caller.on_lost = None
 
-    def _head(self, scope: Scope, ask: Ask) -> RequestHead:
-        client = scope.get("client")
-        route = ask.target.route
-        return RequestHead(
-            scope["method"],
-            ask.target.path,
-            scope["query_string"],
-            fields.to_app(
-                scope["headers"],
-                request_id=ask.request_id,
-                key_used=ask.key_used,
-                endpoint=route.application + ask.target.path.decode("latin-1"),
-                caller=ask.caller,
-                client=client[0] if client else "",
-                scheme=scope["scheme"],
-            ),
-        )
-
     # for the calls
 
     def give_back(self, ask: Ask, entry: Entry, *, busy: bool = False) -> None:
@@ -198,7 +225,7 @@ class DirectCalls:
 
     def cancel(self, exchange: Exchange, head: RequestHead) -> None:
         """Tell the app that this call's caller is gone: its `<path>/cancel` first, then the closed connection (streaming-realtime.md §5)."""
-        task = asyncio.get_running_loop().create_task(_cancel(exchange, head))
+        task = asyncio.get_running_loop().create_task(cancelling.abandon(exchange, head))
         self._cancels.add(task)
         task.add_done_callback(self._cancels.discard)
 
@@ -216,13 +243,24 @@ class _Call:
         self._entry = entry
         self._caller = caller
         self._trace = trace
+        self._sent = 0
+        """Bytes of the body."""
 
-    async def run(self, send: Send, scope: Scope, timeout_ms: int) -> bool:
+    async def run(self, send: Send, scope: Scope, timeout_ms: int, begun: Begun | None = None) -> bool:
         """Carry the call to its end. True: the runner was busy and nothing ran; try elsewhere."""
-        exchange = self._open()
+        exchange = self._open() if begun is None else begun.exchange
+        self._sent = self._body.size if begun is not None else self._sent
         if self._caller is not None:
             self._caller.on_lost = lambda: exchange.put((_CALLER_LOST, exchange.stream, None))
-        timer = self._calls.timeouts.start(timeout_ms / 1000, lambda: self._overran(exchange))
+            if self._caller.lost:
+                # Between the short way's last moment and this one.
+                self._caller.on_lost()
+        if begun is None:
+            timer = self._calls.timeouts.start(timeout_ms / 1000, lambda: self._overran(exchange))
+        else:
+            # It has been running since the call began, or has rung: then the news is in the exchange.
+            timer = begun.timer
+            timer.callback = lambda: self._overran(exchange)
         try:
             return await self._until_answered(exchange, send, timeout_ms)
         finally:
@@ -231,7 +269,7 @@ class _Call:
                 self._caller.on_lost = None
 
     def _overran(self, exchange: Exchange) -> None:
-        exchange.put((_TIMED_OUT, exchange.stream, None))
+        exchange.put((TIMED_OUT, exchange.stream, None))
         if exchange.answered:
             # A caller that does not read its answer blocks the one who would read this news, and holds the slot.
             self._abort()
@@ -274,7 +312,7 @@ class _Call:
             elif kind == _CALLER_LOST:
                 self._calls.cancel(exchange, self._head)
                 return False
-            elif kind == _TIMED_OUT:
+            elif kind == TIMED_OUT:
                 self._time_out(exchange)
                 raise RoostError("request_timeout", f"the call took longer than request_timeout ({timeout_ms / 1000:g} s) and was ended")
             elif kind in (0, frames.DONE):
@@ -290,7 +328,7 @@ class _Call:
 
     async def _pass_on(self, exchange: Exchange, event: tuple[int, int, object], send: Send) -> None:
         head = response_of(event)
-        self._calls.judged(self._entry, fate.after_response(head.status, _stop_header(head.headers)))
+        self._calls.judged(self._entry, fate.after_response(head.status, stop_header(head.headers)))
         kept = fields.to_caller(head.status, head.headers, request_id=self._ask.request_id, runner_id=self._entry.runner_id)
         if kept is None:
             self._calls.cancel(exchange, self._head)
@@ -319,7 +357,7 @@ class _Call:
             elif kind == _CALLER_LOST:
                 self._calls.cancel(exchange, self._head)
                 return
-            elif kind == _TIMED_OUT:
+            elif kind == TIMED_OUT:
                 self._time_out(exchange)
                 self._abort()
                 return
@@ -340,28 +378,20 @@ class _Call:
             self._caller.hang_up_in(0)
 
 
-async def _cancel(exchange: Exchange, head: RequestHead) -> None:
-    path = head.path.rstrip(b"/") + b"/cancel"
-    kept = [(name, value) for name, value in head.headers if name not in (b"content-length", b"content-type")]
-    kept += [(b"content-type", b"application/json"), (b"content-length", b"2")]
-    if not exchange.finished and not exchange.connection.lost:
-        told = exchange.connection.open(RequestHead("POST", path, b"", kept), b"{}", body_ended=True, bypass=True)
-        try:
-            await asyncio.wait_for(_ended(told), _CANCEL_WAIT_S)
-        except (asyncio.TimeoutError, TimeoutError):
-            told.cancel()
-    exchange.cancel()
-    await _ended(exchange)
+def request_head(method: str, query: bytes, headers: frames.Headers, ask: Ask, client: tuple[str, int] | None, scheme: str) -> RequestHead:
+    """The request as the app gets it."""
+    kept = fields.to_app(
+        headers,
+        request_id=ask.request_id,
+        key_used=ask.key_used,
+        endpoint=ask.target.route.application + ask.target.path.decode("latin-1"),
+        caller=ask.caller,
+        client=client[0] if client else "",
+        scheme=scheme,
+    )
+    return RequestHead(method, ask.target.path, query, kept)
 
 
-async def _ended(exchange: Exchange) -> None:
-    """Read and throw away until nothing more comes; unread bodies would hold the runner's window shut."""
-    while not exchange.finished:
-        kind, _, value = await exchange.next()
-        if kind in (frames.BODY, frames.BODY_END) and value:
-            exchange.consumed(len(value))
-
-
-def _stop_header(headers: frames.Headers) -> str | None:
+def stop_header(headers: frames.Headers) -> str | None:
     value = fields.find(headers, b"x-fal-stop-runner")
     return value.decode("latin-1") if value is not None else None

@@ -22,6 +22,12 @@ class Timeout:
 
     def cancel(self) -> None:
         self._running.pop(self, None)
+        # Who is called back mostly holds this: a circle per call would keep the garbage collector busy.
+        self.callback = _nothing
+
+
+def _nothing() -> None:
+    """What a limit that was cancelled calls back."""
 
 
 class Timeouts:

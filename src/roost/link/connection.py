@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import TypeVar, cast
 
+from roost.kit.failpoints import PLANNED, FailpointError, failpoint
 from roost.wire import frames
-from roost.wire.frames import RequestHead, ResponseHead
-from roost.wire.session import Event, GatewaySession
+from roost.wire.frames import Attempt, RequestHead, ResponseHead
+from roost.wire.launch import KEEPING
+from roost.wire.session import Event, GatewaySession, decoded
+
+_ORDER_SIZE = 1000
+"""Attempts that one order names: more would not fit into a frame."""
+
+_E = TypeVar("_E", bound="Exchange")
 
 
 class Exchange:
@@ -19,6 +26,9 @@ class Exchange:
     """
 
     __slots__ = ("_consumed", "_released", "_waiter", "accepted", "answered", "connection", "events", "finished", "stream")
+
+    queued = False
+    """Whether it hears of ACCEPT: only who sends nothing before it does."""
 
     def __init__(self, connection: CallConnection, stream: int, released: Callable[[bool], None] | None) -> None:
         self.connection = connection
@@ -35,6 +45,11 @@ class Exchange:
     def put(self, event: Event) -> None:
         self.events.append(event)
         self.wake()
+
+    def whole(self, response: bytes, body: bytes) -> None:
+        """A whole answer has arrived at once: the payload of its RESPONSE and its body. Raises ProtocolError for a head that is none."""
+        self.put(decoded((frames.RESPONSE, self.stream, response)))
+        self.put((frames.BODY_END, self.stream, body))
 
     def wake(self) -> None:
         waiter = self._waiter
@@ -71,6 +86,61 @@ class Exchange:
         self.connection.cancel(self.stream)
 
 
+class QueuedExchange(Exchange):
+    """A queued call's exchange: reserved first, sent when its claim is durable; or an attempt under way that was taken up again.
+
+    Its first event is ACCEPT or BUSY. A RESET with the code `session.MOVED` says that the call was resumed on another stream, which has its outcome.
+    Failpoints stand around each of its messages (docs/internals/durable-queue.md).
+    """
+
+    __slots__ = ("attempt", "holds_slot", "kept")
+    queued = True
+
+    def __init__(self, connection: CallConnection, stream: int, released: Callable[[bool], None] | None) -> None:
+        super().__init__(connection, stream, released)
+        self.attempt: Attempt | None = None
+        """Set by `keep`, or by `CallConnection.resume`."""
+        self.kept = False
+        """The runner keeps the call when the connection breaks. False: it is of an older version, and the attempt is then lost."""
+        self.holds_slot = False
+        """A resumed call whose code still runs. The directory counts it as one of this gateway's by itself."""
+
+    def keep(self, request_id: str, attempt: int) -> None:
+        """After ACCEPT, before `send`: the call outlives this connection, and its result is kept until `CallConnection.taken`."""
+        self.attempt = (request_id, attempt)
+        self.kept = self.connection.keep(self.stream, self.attempt)
+
+    def send(self, head: RequestHead, body: bytes, body_ended: bool) -> None:
+        """The call itself, once its claim is durable; more of the body goes by `send_body`.
+
+        Raises ValueError when the head cannot be carried: nothing was sent then, and `release_unused` is still to be called.
+        """
+        self.connection.send_head(self.stream, head.encode(), body, body_ended)
+
+    def release_unused(self) -> None:
+        """Give back a reservation that nothing was sent on; also before ACCEPT. Nothing needs to be read afterwards."""
+        self.connection.release(self.stream)
+
+    def put(self, event: Event) -> None:
+        kind = event[0]
+        if kind == frames.ACCEPT:
+            self.connection.visit("link.accepted")
+            if self.attempt is not None and event[2] != frames.BYPASS:
+                self.holds_slot = True
+                self.connection.on_resumed(self.connection, True)
+        elif kind == frames.RESPONSE:
+            self.connection.visit("link.response")
+        elif kind == frames.DONE:
+            self.connection.visit("link.done")
+        super().put(event)
+
+    def release(self, *, busy: bool = False) -> None:
+        if self.holds_slot:
+            self.holds_slot = False
+            self.connection.on_resumed(self.connection, False)
+        super().release(busy=busy)
+
+
 class CallConnection(asyncio.Protocol):
     """The gateway's end of one welcomed call connection. Made by the listener, after the handshake."""
 
@@ -80,8 +150,13 @@ class CallConnection(asyncio.Protocol):
         on_going_away: Callable[[CallConnection], None],
         on_lost: Callable[[CallConnection], None],
         on_held: Callable[[CallConnection, int], None],
+        version: int = KEEPING,
     ) -> None:
         self.runner_id = runner_id
+        self.version = version
+        """Of the link, as both ends speak it."""
+        self.on_resumed: Callable[[CallConnection, bool], None] = lambda connection, holds: None
+        """A resumed call holds a slot of the runner from now on (True), or no longer (False)."""
         self._on_going_away = on_going_away
         self._on_held = on_held
         self._on_lost = on_lost
@@ -90,6 +165,10 @@ class CallConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._flush_planned = False
+        self._taken: list[Attempt] = []
+        self._dropped: list[Attempt] = []
+        self._leaving: list[str] = []
+        """Failpoints to visit once what is queued has left."""
         self.lost = False
 
     def open(
@@ -112,9 +191,116 @@ class CallConnection(asyncio.Protocol):
         self._plan_flush()
         return exchange
 
+    def begin(self, exchange: Exchange, head: bytes, body: bytes) -> None:
+        """Start a call that is here as a whole, with an exchange of the caller's own kind. `head` is encoded.
+
+        Not for a connection that is lost: its entry has no free slot.
+        """
+        if len(body) > frames.CHUNK:
+            session = self._session
+            exchange.stream = session.reserve()
+            session.send_encoded_head(exchange.stream, head)
+            session.send_body(exchange.stream, body, end=True)
+        else:
+            exchange.stream = self._session.call(head, body)
+        alone = not self._exchanges
+        self._exchanges[exchange.stream] = exchange
+        if alone:
+            # No other call to share a write with: waiting for the end of the turn would only make this one wait.
+            self._flush()
+        else:
+            self._plan_flush()
+
+    # queued calls
+
+    def reserve(self, *, released: Callable[[bool], None] | None = None) -> QueuedExchange:
+        """Ask for a slot for a queued call: ACCEPT, then `keep` and `send`, or BUSY."""
+        if self.lost:
+            return self._over(QueuedExchange(self, 0, released))
+        self.visit("link.reserve:before")
+        return self._opened(QueuedExchange(self, self._session.reserve(), released), "link.reserve:after")
+
+    def resume(self, request_id: str, attempt: int, *, released: Callable[[bool], None] | None = None) -> QueuedExchange:
+        """Take up an attempt that an earlier connection began: ACCEPT and the response from its first byte, or BUSY: the runner does not know it.
+
+        The slot is counted by the directory: the call moves from `held` to `in_flight`. `released(False)` follows its end, `released(True)` BUSY.
+        """
+        exchange = QueuedExchange(self, 0, released)
+        exchange.attempt = (request_id, attempt)
+        if self.lost or self.version < KEEPING:
+            return self._over(exchange)
+        self.visit("link.resume:before")
+        exchange.kept = True
+        exchange.stream = self._session.resume(exchange.attempt)
+        return self._opened(exchange, "link.resume:after")
+
+    def taken(self, attempts: Iterable[Attempt]) -> None:
+        """Their results are durable: the runner forgets them. Those of one turn leave together."""
+        if self.version >= KEEPING and not self.lost:
+            self._taken += attempts
+            self._plan_flush()
+
+    def drop(self, attempts: Iterable[Attempt]) -> None:
+        """Nobody wants these attempts any more: the runner cancels what runs of them, and forgets them."""
+        if self.version >= KEEPING and not self.lost:
+            self._dropped += attempts
+            self._plan_flush()
+
+    def keep(self, stream: int, attempt: Attempt) -> bool:
+        """As `QueuedExchange.keep`. False: the runner cannot."""
+        if self.version < KEEPING:
+            return False
+        self.visit("link.keep:before")
+        self._session.keep(stream, attempt)
+        self._leave("link.keep:after")
+        return True
+
+    def send_head(self, stream: int, head: bytes, body: bytes, body_ended: bool) -> None:
+        self.visit("link.head:before")
+        self._session.send_encoded_head(stream, head)
+        if body or body_ended:
+            self._session.send_body(stream, body, end=body_ended)
+        self._leave("link.head:after")
+
+    def release(self, stream: int) -> None:
+        self.visit("link.release:before")
+        self._session.release(stream)
+        self._leave("link.release:after")
+
+    def _opened(self, exchange: QueuedExchange, name: str) -> QueuedExchange:
+        self._exchanges[exchange.stream] = exchange
+        self._leave(name)
+        return exchange
+
+    def visit(self, name: str) -> None:
+        """A failpoint. An armed `raise` there is a connection that breaks: whoever sends must bear that and nothing else."""
+        if PLANNED:
+            try:
+                failpoint(name)
+            except FailpointError:
+                if self._transport is not None:
+                    self._transport.abort()
+
+    def _leave(self, name: str) -> None:
+        if PLANNED:
+            self._leaving.append(name)
+        self._plan_flush()
+
+    def _orders(self) -> None:
+        for op, attempts in (("taken", self._taken), ("drop", self._dropped)):
+            if attempts:
+                self.visit(f"link.{op}:before")
+                for start in range(0, len(attempts), _ORDER_SIZE):
+                    self._session.control({"op": op, "attempts": attempts[start : start + _ORDER_SIZE]})
+                attempts.clear()
+                if PLANNED:
+                    self._leaving.append(f"link.{op}:after")
+
     def _refused(self, released: Callable[[bool], None] | None) -> Exchange:
         """The connection broke after the slot was reserved. Nothing can have run, so this is BUSY; an open exchange would never end."""
-        exchange = Exchange(self, 0, released)
+        return self._over(Exchange(self, 0, released))
+
+    def _over(self, exchange: _E) -> _E:
         exchange.finished = True
         exchange.put((frames.BUSY, 0, None))
         exchange.release(busy=True)
@@ -155,15 +341,29 @@ class CallConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            events = self._session.receive(data)
+            self._deliver(self._session.arrived(data))
         except frames.ProtocolError:
             # A runner that breaks the rules cannot be trusted with any of its calls; the fleet replaces it.
             if self._transport is not None:
                 self._transport.abort()
             return
+        if self._session.has_output():
+            self._plan_flush()
+
+    def _deliver(self, events: list[Event]) -> None:
+        exchanges = self._exchanges
+        head: Event | None = None
         for event in events:
             kind, stream, value = event
-            exchange = self._exchanges.get(stream)
+            if head is not None:
+                # Most answers are a head and all of the body right behind it.
+                if kind == frames.BODY_END and stream == head[1]:
+                    exchanges[stream].whole(head[2], value)
+                    head = None
+                    continue
+                exchanges[head[1]].put(decoded(head))
+                head = None
+            exchange = exchanges.get(stream)
             if exchange is None:
                 if kind == frames.GOAWAY:
                     self._on_going_away(self)
@@ -172,18 +372,21 @@ class CallConnection(asyncio.Protocol):
                 continue
             if kind == frames.ACCEPT:
                 exchange.accepted = True
+                if exchange.queued:
+                    exchange.put(event)
                 continue
             if kind == frames.RESPONSE:
                 exchange.answered = True
-            if kind in (frames.DONE, frames.BUSY):
+                head = event
+            elif kind in (frames.DONE, frames.BUSY):
                 exchange.finished = True
-                del self._exchanges[stream]
+                del exchanges[stream]
                 exchange.put(event)
                 exchange.release(busy=kind == frames.BUSY)
-                continue
-            exchange.put(event)
-        if self._session.has_output():
-            self._plan_flush()
+            else:
+                exchange.put(decoded(event))
+        if head is not None:
+            exchanges[head[1]].put(decoded(head))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -204,8 +407,14 @@ class CallConnection(asyncio.Protocol):
     def _flush(self) -> None:
         # The transport may say that its buffer is full; each stream's window already bounds what can lie in it.
         self._flush_planned = False
+        if self._taken or self._dropped:
+            self._orders()
         if self._transport is not None and self._session.has_output():
             self._transport.write(self._session.take())
+        if self._leaving:
+            left, self._leaving = self._leaving, []
+            for name in left:
+                self.visit(name)
 
 
 def response_of(event: Event) -> ResponseHead:

@@ -96,6 +96,19 @@ class Directory:
             self.on_change(entry.runner_id)
             self.on_free(entry.revision_id)
 
+    def took_over(self, connection: CallConnection) -> None:
+        """A call under way there was resumed: it is one of this gateway's now, with the slot that it held."""
+        entry = self._by_runner.get(connection.runner_id)
+        if entry is not None and entry.connection is connection:
+            entry.held = max(0, entry.held - 1)
+            entry.in_flight += 1
+
+    def ended(self, connection: CallConnection, now_ms: int) -> None:
+        """A resumed call's slot is free again."""
+        entry = self._by_runner.get(connection.runner_id)
+        if entry is not None and entry.connection is connection:
+            self.gave_back(entry, now_ms)
+
     def drain(self, runner_id: str) -> None:
         """Send this runner nothing more."""
         entry = self._by_runner.get(runner_id)
@@ -122,6 +135,11 @@ class Directory:
         """A call is sent to this runner."""
         entry.in_flight += 1
         entry.served += 1
+
+    def not_used(self, entry: Entry) -> None:
+        """The slot that was taken a moment ago has no use after all. Nobody is told: who would come was asked already."""
+        entry.in_flight -= 1
+        entry.served -= 1
 
     def refused(self, entry: Entry) -> None:
         """It answered BUSY: nothing of the call ran there, and the next would fare no better now."""

@@ -16,7 +16,7 @@ from roost.link.connection import CallConnection
 from roost.link.directory import Directory
 from roost.link.templates import TemplateLine
 from roost.wire import frames
-from roost.wire.launch import LINK_VERSIONS, Hello
+from roost.wire.launch import LINK_VERSIONS, Hello, common_version
 
 _HELLO_WAIT_S = 10.0
 
@@ -76,6 +76,8 @@ class Listener:
         """A runner has dialled home with its control connection."""
         self.on_ready: Callable[[str, str], None] = lambda runner_id, revision_id: None
         """A runner takes calls from now on."""
+        self.on_calls: Callable[[str, CallConnection], None] = lambda runner_id, connection: None
+        """It has opened a connection for calls, and nobody was given a slot on it yet: the moment to resume what is under way there."""
 
     async def listen(self, sock: socket.socket) -> None:
         """Accept on an already listening socket (a duplicate of it is used, so that it can go on after `stop_accepting`)."""
@@ -134,7 +136,7 @@ class Listener:
     # for the handshake
 
     async def judge(self, hello: Hello) -> Admitted | str:
-        if not set(hello.versions) & set(LINK_VERSIONS):
+        if not common_version(hello.versions):
             return f"this server speaks link versions {LINK_VERSIONS}, the runner {hello.versions}"
         if hello.kind == "template":
             return self.admit_template(hello) or Admitted(hello.runner_id, "", 0)
@@ -160,17 +162,25 @@ class Listener:
             return
         self._on_report(control.runner_id, body)
 
-    def calls_made(self, admitted: Admitted) -> CallConnection:
-        connection = CallConnection(admitted.runner_id, self._directory.going_away, self._calls_lost, self._calls_held)
+    def calls_made(self, admitted: Admitted, version: int) -> CallConnection:
+        connection = CallConnection(admitted.runner_id, self._directory.going_away, self._calls_lost, self._calls_held, version)
+        connection.on_resumed = self._calls_resumed
         self._calls.add(connection)
         return connection
 
     def calls_open(self, admitted: Admitted, connection: CallConnection) -> None:
         self.on_ready(admitted.runner_id, admitted.revision_id)
+        self.on_calls(admitted.runner_id, connection)
         self._directory.add(admitted.runner_id, admitted.revision_id, admitted.slots, connection, self._now_ms(), admitted.held)
 
     def _calls_held(self, connection: CallConnection, calls: int) -> None:
         self._directory.holds(connection, calls, self._now_ms())
+
+    def _calls_resumed(self, connection: CallConnection, holds: bool) -> None:
+        if holds:
+            self._directory.took_over(connection)
+        else:
+            self._directory.ended(connection, self._now_ms())
 
     def _calls_lost(self, connection: CallConnection) -> None:
         self._calls.discard(connection)
@@ -251,7 +261,7 @@ class _Handshake(asyncio.Protocol):
             for data in self._early:
                 line.data_received(data)
             return
-        connection = self._listener.calls_made(admitted)
+        connection = self._listener.calls_made(admitted, common_version(hello.versions))
         connection.connection_made(transport)
         transport.set_protocol(connection)
         self._listener.calls_open(admitted, connection)

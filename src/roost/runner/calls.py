@@ -6,13 +6,16 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from roost.runner.dispatch import AsgiApp, Call
+from roost.runner.heads import Requests
+from roost.runner.keep import Keep, Kept
 from roost.runner.logs import Output
 from roost.wire import frames
-from roost.wire.frames import ResponseHead
+from roost.wire.frames import Attempt
 from roost.wire.launch import Hello
-from roost.wire.session import RunnerSession, Slots
+from roost.wire.session import Event, RunnerSession, Slots
 
 
 @dataclass(frozen=True)
@@ -30,16 +33,19 @@ class Watch:
 class CallConnection(asyncio.Protocol):
     """One connection to one gateway. Serves its calls on the app's event loop."""
 
-    def __init__(self, app: AsgiApp, slots: Slots, output: Output, hello: Hello, watch: Watch) -> None:
+    def __init__(self, app: AsgiApp, slots: Slots, output: Output, hello: Hello, watch: Watch, keep: Keep) -> None:
         self._app = app
+        self._keep = keep
+        self._kept: dict[int, Kept] = {}
+        """Those of the calls that may go on elsewhere."""
         self._output = output
         self._hello = hello
         self.held = hello.held
         """What this server believes to be taken by calls of earlier ones."""
         self._watch = watch
         self.session = RunnerSession(slots)
-        self._calls: dict[int, Call] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._requests = Requests()
+        self._calls: dict[int, Call | Kept] = {}
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._flush_planned = False
@@ -57,40 +63,55 @@ class CallConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            events = self.session.receive(data)
+            self._deliver(self.session.arrived(data))
         except frames.ProtocolError as error:
             self._output.say(f"the link to the server is broken: {error}")
             if self._transport is not None:
                 self._transport.abort()
             return
+        if self.session.has_output():
+            self._plan_flush()
+
+    def _deliver(self, events: list[Event]) -> None:
         for kind, stream, value in events:
-            if kind == frames.HEAD:
-                call = Call(stream, value, self, self._output)
+            if kind == frames.HEAD and stream in self.session.keeps:
+                attempt = self.session.keeps.pop(stream)
+                self._calls[stream] = self._kept[stream] = self._keep.begin(attempt, self._requests.read(value), self, stream, self._app)
+            elif kind == frames.HEAD:
+                call = Call(stream, self._requests.read(value), self, self._output)
                 self._calls[stream] = call
-                task = self._loop.create_task(call.run(self._app))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                # Kept until `done`, which is its last act: a callback at its end would be one more round of the loop.
+                call.task = self._loop.create_task(call.run(self._app))
             elif kind in (frames.BODY, frames.BODY_END):
-                self._calls[stream].feed(value, end=kind == frames.BODY_END)
+                if stream in self._calls:  # else it was dropped in these very bytes, after its code had ended
+                    self._calls[stream].feed(value, end=kind == frames.BODY_END)
             elif kind == frames.CANCEL:
-                self._calls[stream].caller_gone()
+                if stream in self._calls:  # else the same, or it was asked for in vain by the RESUME before
+                    self._calls[stream].caller_gone()
             elif kind == frames.CREDIT:
                 self._wake(stream)
+            elif kind == frames.RELEASE:
+                self._watch.call_ended()  # else a drain would wait for this slot for ever
+            elif kind == frames.RESUME:
+                self._resume(stream, value)
+            elif kind == frames.CONTROL:
+                self._order(value)
             elif kind == frames.WELCOME:
                 self._watch.welcomed(self)
             elif kind == frames.REFUSED:
                 self._refusal = value.decode("utf-8", "replace")
             elif kind == frames.GOAWAY_OK and not self.goaway_confirmed.done():
                 self.goaway_confirmed.set_result(None)
-        if self.session.has_output():
-            self._plan_flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         for stream in self.session.broken():
             call = self._calls.get(stream)
-            if call is None:
+            if stream in self._kept:
+                self._kept[stream].detach()
+            elif call is None:
                 self.session.done(stream)  # reserved, and its call will never come
+                self._watch.call_ended()
             else:
                 call.caller_gone()
                 self._wake(stream)
@@ -110,8 +131,8 @@ class CallConnection(asyncio.Protocol):
 
     # dispatch.Wire
 
-    def respond(self, stream: int, head: ResponseHead) -> None:
-        self.session.respond(stream, head)
+    def respond(self, stream: int, head: bytes) -> None:
+        self.session.respond_encoded(stream, head)
         self._plan_flush()
 
     def send_body(self, stream: int, data: bytes, *, end: bool = False) -> bool:
@@ -130,26 +151,60 @@ class CallConnection(asyncio.Protocol):
 
     def done(self, stream: int) -> None:
         self._calls.pop(stream, None)
+        if self._kept:
+            self._kept.pop(stream, None)
         self.session.done(stream)
         self._watch.call_ended()
         self._plan_flush()
 
+    def clear(self, stream: int) -> bool:
+        return self._transport is None or (self._paused is None and self.session.writable(stream))
+
     async def drained(self, stream: int) -> None:
         """Wait until the peer has taken this stream's body so far, or is gone."""
-        while self._transport is not None:
+        while not self.clear(stream):
             if self._paused is not None:
                 await asyncio.shield(self._paused)
-            elif not self.session.writable(stream):
+            else:
                 waiter = self._drains[stream] = self._loop.create_future()
                 try:
                     await waiter
                 finally:
                     self._drains.pop(stream, None)
-            else:
-                return
 
     def process_ends(self) -> None:
         self._watch.process_ends()
+
+    # keep.Line
+
+    def writable(self, stream: int) -> bool:
+        return self.session.writable(stream)
+
+    def resumed(self, stream: int, kept: Kept, *, takes_slot: bool) -> None:
+        self._calls[stream] = self._kept[stream] = kept
+        self.session.resumed(stream, takes_slot=takes_slot)
+        if takes_slot:
+            # The server moves it from what is held to what is its own, as it reads this.
+            self.held = max(0, self.held - 1)
+        self._plan_flush()
+
+    def let_go(self, stream: int) -> bool:
+        self._calls.pop(stream, None)
+        self._kept.pop(stream, None)
+        holds = self.session.let_go(stream)
+        self._plan_flush()
+        return holds
+
+    def _resume(self, stream: int, attempt: Attempt) -> None:
+        if not self._keep.resume(attempt, self, stream):
+            self.session.not_known(stream)
+
+    def _order(self, body: dict[str, Any]) -> None:
+        attempts = [(str(request_id), int(number)) for request_id, number in body.get("attempts", ())]
+        if body.get("op") == "taken":
+            self._keep.taken(attempts)
+        elif body.get("op") == "drop":
+            self._keep.drop(attempts)
 
     # for the host
 
@@ -180,6 +235,9 @@ class CallConnection(asyncio.Protocol):
             self._transport.close()
 
     def _wake(self, stream: int) -> None:
+        if stream in self._kept:
+            self._kept[stream].flow()
+            return
         waiter = self._drains.get(stream)
         if waiter is not None and not waiter.done():
             waiter.set_result(None)

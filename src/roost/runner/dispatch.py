@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
-from urllib.parse import unquote_to_bytes
 
+from roost.runner import heads
+from roost.runner.heads import Request
 from roost.runner.logs import Output, current_call
-from roost.wire.frames import RequestHead, ResponseHead
 
 Message = MutableMapping[str, Any]
 AsgiApp = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
@@ -19,11 +18,15 @@ AsgiApp = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], 
 class Wire(Protocol):
     """What a call needs of its connection."""
 
-    def respond(self, stream: int, head: ResponseHead) -> None: ...
+    def respond(self, stream: int, head: bytes) -> None: ...
     def send_body(self, stream: int, data: bytes, *, end: bool = False) -> bool: ...
     def consumed(self, stream: int, size: int) -> None: ...
     def reset(self, stream: int, code: str, detail: str) -> None: ...
     def done(self, stream: int) -> None: ...
+    def clear(self, stream: int) -> bool:
+        """Whether `drained` would not wait."""
+        ...
+
     async def drained(self, stream: int) -> None: ...
     def process_ends(self) -> None: ...
 
@@ -39,26 +42,27 @@ class Call:
         "_ended",
         "_gone",
         "_output",
-        "_request_id",
+        "_request",
         "_waiter",
         "_wire",
-        "head",
         "stream",
+        "task",
     )
 
-    def __init__(self, stream: int, head: RequestHead, wire: Wire, output: Output) -> None:
+    def __init__(self, stream: int, request: Request, wire: Wire, output: Output) -> None:
         self.stream = stream
-        self.head = head
+        self.task: asyncio.Task[None] | None = None
+        """What serves it."""
+        self._request = request
         self._wire = wire
         self._output = output
-        self._body: deque[bytes] = deque()
+        self._body: list[bytes] = []
         self._body_ended = False
         self._body_told = False
         self._gone = False
         self._waiter: asyncio.Future[None] | None = None
         self._answered = False
         self._ended = False
-        self._request_id = ""
 
     def feed(self, data: bytes, *, end: bool) -> None:
         if data:
@@ -72,8 +76,8 @@ class Call:
 
     async def run(self, app: AsgiApp) -> None:
         """Serve the call. What the app lets escape becomes a named failure of this call alone; only a `sys.exit()` is raised."""
-        scope = self._scope()
-        current_call.set((self._request_id, scope["path"]))
+        scope = self._request.scope
+        current_call.set((self._request.id, scope["path"]))
         try:
             await app(scope, self._receive, self._send)
         except Exception as error:
@@ -90,38 +94,15 @@ class Call:
         finally:
             if not self._ended:
                 self._fail("the app ended the call without finishing its answer")
-            self._output.finish_call(self._request_id)
-            await self._wire.drained(self.stream)
+            self._output.finish_call(self._request.id)
+            if not self._wire.clear(self.stream):
+                await self._wire.drained(self.stream)
             self._wire.done(self.stream)
 
     def _fail(self, detail: str) -> None:
         if not self._ended:
             self._ended = True
             self._wire.reset(self.stream, "runner_incomplete_response" if self._answered else "runner_server_error", detail)
-
-    def _scope(self) -> dict[str, Any]:
-        head = self.head
-        client: tuple[str, int] | None = None
-        for name, value in head.headers:
-            if name == b"x-fal-request-id":
-                self._request_id = value.decode("latin-1")
-            elif name == b"x-forwarded-for":
-                client = (value.decode("latin-1"), 0)
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
-            "method": head.method,
-            "scheme": "http",
-            "path": (unquote_to_bytes(head.path) if b"%" in head.path else head.path).decode("utf-8", "replace"),
-            "raw_path": head.path,
-            "query_string": head.query,
-            "root_path": "",
-            "headers": head.headers,
-            "client": client,
-            "server": None,
-            "state": {},
-        }
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -156,9 +137,7 @@ class Call:
         if self._gone:
             self._send_to_nobody(message)
         elif kind == "http.response.start":
-            self._wire.respond(
-                self.stream, ResponseHead(message["status"], [(bytes(n).lower(), bytes(v)) for n, v in message.get("headers", ())])
-            )
+            self._wire.respond(self.stream, heads.answer(message["status"], message.get("headers", ())))
             # Not earlier: a head that cannot be sent is no answer.
             self._answered = True
         elif kind == "http.response.body":

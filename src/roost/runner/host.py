@@ -23,12 +23,15 @@ from roost.runner import dial
 from roost.runner.calls import CallConnection, Watch
 from roost.runner.control import Control, stacks
 from roost.runner.dispatch import AsgiApp
+from roost.runner.keep import Keep, Listeners
 from roost.runner.load import Loaded, load_app, still_fits
 from roost.runner.logs import Output
 from roost.wire.launch import LINK_VERSIONS, Hello, Ticket
 from roost.wire.session import Slots
 
 _GOAWAY_WAIT_S = 1.0
+_TAKEN_WAIT_S = 5.0
+"""How long a runner that ends waits for a server to take the results that it keeps."""
 EXIT_LOAD_FAILED = 81
 EXIT_SETUP_FAILED = 82
 
@@ -50,6 +53,7 @@ class Host:
         """How long each part of the start took."""
         self._handle_exit: Callable[[], None] | None = None
         self._asgi: AsgiApp | None = None
+        self._keep = Keep(self._slots, output, Listeners(self._call_ended, self._tell_held, self._process_ends))
         self._connections: set[CallConnection] = set()
         self._newest: CallConnection | None = None
         """To the server that serves now. Older ones end with the calls on them, and nobody dials for them again."""
@@ -152,6 +156,7 @@ class Host:
         while self._slots.in_use or any(connection.busy for connection in self._connections):
             self._ended_call.clear()
             await self._ended_call.wait()
+        await self._keep.emptied(_TAKEN_WAIT_S)
 
     # connections
 
@@ -164,7 +169,7 @@ class Host:
     async def _dial_until_welcome(self) -> None:
         assert self._loop is not None
         pause = 0.01
-        while not self._slots.draining:
+        while self._is_needed:
             try:
                 sock = await self._connect()
                 sock.setblocking(False)
@@ -174,6 +179,11 @@ class Host:
             except OSError:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
+
+    @property
+    def _is_needed(self) -> bool:
+        """Whether a server is to be found: to work for, or to take what is kept."""
+        return not self._slots.draining or self._keep.holds
 
     async def _connect(self) -> socket.socket:
         assert self._loop is not None
@@ -195,20 +205,23 @@ class Host:
             self._slots.limit,
             self._slots.in_use,
         )
-        return CallConnection(
-            self._asgi, self._slots, self._output, hello, Watch(self._welcomed, self._lost, self._call_ended, self._process_ends)
-        )
+        watch = Watch(self._welcomed, self._lost, self._call_ended, self._process_ends)
+        return CallConnection(self._asgi, self._slots, self._output, hello, watch, self._keep)
 
     def _call_ended(self) -> None:
         self._ended_call.set()
         if self._newest is not None and self._newest.held:
+            self._tell_held()
+
+    def _tell_held(self) -> None:
+        if self._newest is not None:
             self._newest.tell_held(self._slots.in_use - self._newest.session.slots_taken)
 
     def _welcomed(self, connection: CallConnection) -> None:
         self._connections.add(connection)
         self._newest = connection
         # What changed since its hello.
-        connection.tell_held(self._slots.in_use - connection.session.slots_taken)
+        self._tell_held()
         if self._slots.draining:
             connection.go_away()
         self._control.report({"op": "state", "state": "READY", "ms": self._ms})
@@ -218,8 +231,9 @@ class Host:
         self._connections.discard(connection)
         if refusal:
             self._output.say(f"the server refused this runner: {refusal}")
+            self._keep.drop_all()
             self._begin_exit()
-        elif not self._slots.draining and (connection is self._newest or not was_welcome):
+        elif self._is_needed and (connection is self._newest or not was_welcome):
             assert self._loop is not None
             # A gateway that refuses without a word must not be dialled in a busy loop.
             self._loop.call_later(0.0 if was_welcome else 0.25, self._dial)
@@ -227,6 +241,7 @@ class Host:
     def _process_ends(self) -> None:
         # Draining: a connection that is lost now must not be dialled again.
         self._slots.draining = True
+        self._keep.drop_all()
         for connection in list(self._connections):
             connection.break_off()
 

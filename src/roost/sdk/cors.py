@@ -16,7 +16,8 @@ class AnyOrigin(CORSMiddleware):
         super().__init__(app, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"], allow_credentials=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if any(name == b"origin" for name, _ in scope.get("headers", ())):
-            await super().__call__(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+        for name, _ in scope.get("headers", ()):
+            if name == b"origin":
+                await super().__call__(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

@@ -46,6 +46,8 @@ def build(server: Server, restart: Callable[[], Awaitable[None]]) -> Asgi:
             hash_secret=lambda secret: hash_secret(server.pepper, secret),
             directory=server.directory,
             board=server.board,
+            queue=server.queue,
+            payloads=server.payloads,
             logs=server.logs,
             blobs=server.blobs,
             builds=_Builds(server),

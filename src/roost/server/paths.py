@@ -50,6 +50,11 @@ class Paths:
         return self.state / "spool"
 
     @property
+    def payloads(self) -> Path:
+        """Large bodies of queued requests and their results."""
+        return self.state / "payloads"
+
+    @property
     def data(self) -> Path:
         """What apps keep: model caches."""
         return self.state / "data"
@@ -64,6 +69,7 @@ class Paths:
             self.builds,
             self.runner_logs,
             self.spool,
+            self.payloads,
             self.data,
         ):
             folder.mkdir(parents=True, exist_ok=True)

@@ -62,6 +62,8 @@ class Settings:
     )
     region: str = _setting("local", "what runners read as FAL_REGION")
     runner_log_days: float = _setting(7, "how long the output of ended runners is kept")
+    request_days: float = _setting(30, "how long queued requests and their results are kept after their end")
+    request_hours_without_io: float = _setting(1, "the same for requests that were sent with X-Fal-Store-IO: 0")
     machine_types: dict[str, MachineType] = _setting(
         {}, "further machine types or other sizes: [machine_types.NAME] with cpus, memory_mb, gpus, gpu_model"
     )

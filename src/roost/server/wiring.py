@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import os
 import platform
+import random
 import socket
 import sysconfig
 import time
@@ -23,9 +24,15 @@ from roost.core import admission, placement, recipe, stages
 from roost.core.model import Alias, Recipe, Revision, RunnerState, Scale
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
+from roost.data.payloads import Payloads
+from roost.data.request_logs import RequestLogs
 from roost.demand.births import Births
 from roost.demand.board import Board
+from roost.demand.queue import Queue
+from roost.demand.queue import Retention as ResultRetention
 from roost.engines.build import BuildEngine
+from roost.engines.dispatch.attempt import Ties
+from roost.engines.dispatch.engine import DispatchEngine
 from roost.engines.fleet import FleetEngine, Ground, Links
 from roost.engines.prepare import PrepareEngine
 from roost.engines.rollout import RolloutEngine
@@ -33,8 +40,15 @@ from roost.engines.templates import TemplatesEngine
 from roost.engines.upkeep import Retention, UpkeepEngine
 from roost.gateway.app import Gateway
 from roost.gateway.forward import Successor
+from roost.gateway.queued import Limits as QueueLimits
+from roost.gateway.queued import QueueCalls
+from roost.gateway.request_status import Statuses
 from roost.gateway.resolve import Routes
+from roost.gateway.short import Shortcut
+from roost.gateway.short_status import StatusShortcut
 from roost.gateway.slots import Slots
+from roost.gateway.specs import Specs
+from roost.gateway.submit import Submits
 from roost.gateway.sync import DirectCalls, Runners
 from roost.kit import linux, log
 from roost.kit.clock import Clock
@@ -50,6 +64,7 @@ from roost.store import Store
 from roost.web.answers import Asgi
 from roost.web.auth import KeyRing, hash_secret
 from roost.web.http import HttpServer
+from roost.web.shortcut import Shortcuts
 from roost.wire.errors import RoostError
 from roost.wire.launch import Hello
 from roost.wire.manifest import Manifest
@@ -117,6 +132,8 @@ class Server:
         self.defaults = defaults_of(settings)
         self.routes = Routes(self._aliases)
         self.slots = Slots(self.directory, self.board, self.routes, _limits(settings), clock.now_ms)
+        self.queue = Queue(store.requests, self.hints, clock.now_ms, _result_retention(settings))
+        self.payloads = Payloads(paths.payloads)
         self.listener = Listener(self.directory, self._admit, self._reported, clock.now_ms)
         self.births = Births(time.monotonic)
         self.templates: TemplatesEngine | None = None
@@ -124,7 +141,8 @@ class Server:
         self.builder = VenvBuilder(spawner, paths.envs, paths.builds, _build_settings(settings))
         self.builds = BuildEngine(store.environments, self.builder, clock)
         self.prepare = PrepareEngine(store, clock, self.hints, self.builds.ensure, self.recipe_of)
-        self.upkeep = UpkeepEngine(store, clock, self.hints, self.logs, Retention(logs_ms=int(settings.runner_log_days * 86_400_000)))
+        retention = Retention(logs_ms=int(settings.runner_log_days * 86_400_000))
+        self.upkeep = UpkeepEngine(store, clock, self.hints, self.logs, self.payloads, self.queue.reconcile, retention)
         self.listener.on_connect = self.births.connected
         self.listener.on_ready = self._ready
         self.fleet = FleetEngine(
@@ -149,6 +167,11 @@ class Server:
             max_body=settings.max_body_bytes,
             folder=str(paths.spool),
         )
+        self.dispatch = DispatchEngine(store, self.hints, self.directory, self._ties(), self.fleet.lives)
+        self.slots.queue, self.slots.grant = self.queue, self.dispatch.granted
+        self.board.queued = self.queue.oldest
+        self.queue.on_ready, self.queue.on_asked = self.slots.pump, self.dispatch.on_asked
+        self.listener.on_calls, self.fleet.on_end = self.dispatch.on_calls, self.dispatch.on_end
         self._views = [
             Loop("routes", self.hints, ("apps",), self._refresh_routes),
             Loop("keys", self.hints, ("keys",), self._refresh_keys),
@@ -162,16 +185,24 @@ class Server:
         await self.builds.reset()
         await self.reload_keys()
         await self.routes.refresh()
+        await self.payloads.sweep(await self.store.requests.payload_files())
+        await self.queue.load()
         await self.fleet.adopt()
-        self.gateway = Gateway(self.routes, self.keys, self.calls, {"api": api})
-        self.http = HttpServer(self.gateway)
+        self.dispatch.adopt()
+        others = {"api": api, "rest": api}
+        self.gateway = Gateway(self.routes, self.keys, self.calls, others)
+        others["queue"] = self.queue_calls = self._queue_calls(self.gateway)
+        self.shortcut = Shortcut(self.routes, self.keys, self.slots, self.calls, self.gateway.may_call)
+        self.http = HttpServer(self.gateway, Shortcuts(self.shortcut, StatusShortcut(self.queue_calls, self.keys)))
         for loop in (
             *self._views,
+            self.dispatch.loop,
             self.fleet.loop,
             self.prepare.loop,
             self.rollout.loop,
             self.upkeep.leases,
             self.upkeep.log_space,
+            self.upkeep.requests,
             self.upkeep.retention,
         ):
             loop.start()
@@ -188,18 +219,20 @@ class Server:
 
     async def stop_engines(self) -> None:
         """Decide nothing any more, then let go of the store."""
-        for part in (self.fleet, self.prepare, self.upkeep):
+        for part in (self.dispatch, self.fleet, self.prepare, self.upkeep):
             await part.stop()
         if self.templates is not None:
             await self.templates.stop()
         for loop in (self.rollout.loop, *self._views):
             await loop.stop()
         await self.builds.stop()
+        await self.queue.close()
         await self.store.close()
 
     def hand_over_calls(self, successor: Successor) -> None:
         """What waits here, and what still arrives on open connections, goes to the new server."""
         self.gateway.hand_over(successor)
+        self.queue_calls.hand_over(successor)
 
     def redial(self) -> None:
         """Runners dial the new server too; the connections to this one stay for the calls on them."""
@@ -207,11 +240,58 @@ class Server:
 
     def refuse_waiting(self) -> None:
         self.calls.closing = True
+        self.queue_calls.end_streams()
         self.slots.refuse_all(RoostError("server_stopping", "the server is shutting down", hint="Try again when it is back."))
 
     async def close(self) -> None:
         await self.http.close()
         self.listener.close()
+
+    # the durable queue
+
+    def _ties(self) -> Ties:
+        return Ties(
+            queue=self.queue,
+            payloads=self.payloads,
+            directory=self.directory,
+            timeouts=self.calls.timeouts,
+            now_ms=self.clock.now_ms,
+            give_back=lambda application, entry, busy: self.slots.give_back(application, entry, busy=busy, queued=True),
+            fate=self.fleet.on_fate,
+            timed_out=self.fleet.on_timeout,
+            request_timeout_ms=self._request_timeout_ms,
+            log_size=self.logs.size,
+            dice=random.random,
+            input=self.store.requests.input,
+        )
+
+    def _request_timeout_ms(self, application: str) -> int:
+        route = self.routes.of_application(application)
+        return route.request_timeout_ms if route is not None else self.defaults.request_timeout_ms
+
+    def _queue_calls(self, gateway: Gateway) -> QueueCalls:
+        specs = Specs(self.store.revisions.get)
+
+        async def spec_of_app(application: str) -> AppSpec | None:
+            route = self.routes.of_application(application)
+            return await specs.of(route.revision_id) if route is not None else None
+
+        async def hides_logs(application: str) -> bool:
+            spec = await spec_of_app(application)
+            # Of an app that was deleted nobody knows any more what it would show.
+            return spec is None or bool(spec.private_logs)
+
+        return QueueCalls(
+            self.queue,
+            self.store.requests,
+            Submits(self.queue, self.payloads, specs.of, self.clock.now_ms),
+            Statuses(self.queue, self.store.requests.attempts, RequestLogs(self.logs), hides_logs),
+            self.payloads,
+            self.routes,
+            self.keys,
+            gateway.may_call,
+            QueueLimits(self.settings.max_body_bytes, str(self.paths.spool), self.addresses.public),
+        )
 
     # what parts ask of others
 
@@ -251,6 +331,8 @@ class Server:
             elif line.waiting:
                 # Every wake-up is an event; one that was lost must cost seconds, not the caller's patience.
                 self.slots.pump(line.application)
+        for application in self.queue.applications():
+            self.slots.pump(application)
         return 5.0
 
     async def _refresh_keys(self) -> float:
@@ -335,6 +417,10 @@ class Server:
 
 def _limits(settings: Settings) -> admission.Limits:
     return admission.Limits(settings.max_waiting, settings.failed_starts, int(settings.no_room_s * 1000))
+
+
+def _result_retention(settings: Settings) -> ResultRetention:
+    return ResultRetention(int(settings.request_days * 86_400_000), int(settings.request_hours_without_io * 3_600_000))
 
 
 def _build_settings(settings: Settings) -> BuildSettings:

@@ -32,12 +32,14 @@ from roost.store.events import Events
 from roost.store.keys import Keys
 from roost.store.meta import Meta
 from roost.store.migrate import Migration, known, migrate
+from roost.store.requests import DamagedContent, Requests
 from roost.store.revisions import Revisions
 from roost.store.runners import Runners
 from roost.store.sqlite import MEMORY, SqliteDriver
 
 __all__ = [
     "MEMORY",
+    "DamagedContent",
     "DatabaseBusy",
     "DatabaseUnusable",
     "DiskTrouble",
@@ -58,6 +60,7 @@ class Store:
         self.apps = Apps(driver)
         self.revisions = Revisions(driver)
         self.runners = Runners(driver)
+        self.requests = Requests(driver)
         self.environments = Environments(driver)
         self.decisions = Decisions(driver)
         self.keys = Keys(driver)

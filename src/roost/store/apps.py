@@ -75,7 +75,7 @@ class Apps:
             _tell(tx, row, alias.updated_ms, "pointed" if before else "created", reason, actor, data)
             return _alias(row)
 
-        return await self._driver.write(write)
+        return await self._driver.write(write, "apps.point")
 
     async def set_scale(self, owner: str, name: str, scale: Scale, now_ms: int, *, reason: str = "", actor: str = SERVER) -> bool:
         """False if there is no such alias."""
@@ -92,7 +92,8 @@ class Apps:
             lambda tx: tx.run(
                 "UPDATE apps SET lease_until_ms = :until WHERE account = :owner AND name = :name AND ephemeral = 1",
                 {"until": until_ms, "owner": owner, "name": name},
-            )
+            ),
+            "apps.renew_lease",
         )
         return changed > 0
 
@@ -122,7 +123,7 @@ class Apps:
             _tell(tx, row, now_ms, kind, reason, actor, {column[0]: column[1]})
             return True
 
-        return await self._driver.write(write)
+        return await self._driver.write(write, "apps.set")
 
     async def _delete(self, owner: str, name: str, guard: str, now_ms: int, reason: str, actor: str) -> bool:
         def write(tx: Writing) -> bool:
@@ -136,7 +137,7 @@ class Apps:
             _tell(tx, row, now_ms, "deleted", reason, actor, {"revision_id": row["revision_id"]})
             return True
 
-        return await self._driver.write(write)
+        return await self._driver.write(write, "apps.delete")
 
 
 def _tell(tx: Writing, row: Row, now_ms: int, kind: str, reason: str, actor: str, data: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ class Decisions:
             )
             return True
 
-        return await self._driver.write(write)
+        return await self._driver.write(write, "decisions.record")
 
     async def latest(self, application: str, *, kind: str = "scaling") -> DecisionRecord | None:
         found = await self.list(application, kind=kind, limit=1)
@@ -73,7 +73,8 @@ class Decisions:
             lambda tx: tx.run(
                 "DELETE FROM decisions WHERE last_ms < :ms AND seq NOT IN (SELECT max(seq) FROM decisions GROUP BY application, kind)",
                 {"ms": ms},
-            )
+            ),
+            "decisions.delete_before",
         )
 
 

@@ -44,7 +44,7 @@ class Environments:
             assert row is not None, "the insert met this row in the same transaction"
             return row
 
-        return _env(await self._driver.write(write))
+        return _env(await self._driver.write(write, "environments.put_pending"))
 
     async def get(self, key: str) -> Env | None:
         row = await self._driver.read(lambda tx: tx.row("SELECT * FROM envs WHERE key = :key", {"key": key}))
@@ -111,12 +111,13 @@ class Environments:
                 _tell(tx, row, now_ms, actor)
             return tuple(sorted(row["key"] for row in rows))
 
-        return await self._driver.write(write)
+        return await self._driver.write(write, "environments.reset_building")
 
     async def touch(self, key: str, now_ms: int) -> bool:
         """Note that it was used now. False if there is no such row (it was pruned: build again)."""
         changed = await self._driver.write(
-            lambda tx: tx.run("UPDATE envs SET used_ms = max(used_ms, :now) WHERE key = :key", {"key": key, "now": now_ms})
+            lambda tx: tx.run("UPDATE envs SET used_ms = max(used_ms, :now) WHERE key = :key", {"key": key, "now": now_ms}),
+            "environments.touch",
         )
         return changed > 0
 
@@ -130,7 +131,7 @@ class Environments:
             _tell(tx, row | {"state": "deleted", "reason": reason}, now_ms, actor)
             return True
 
-        return await self._driver.write(write)
+        return await self._driver.write(write, "environments.delete")
 
     async def _move(self, setters: str, guard: str, args: dict[str, Value], now_ms: int, actor: str) -> Env | None:
         def write(tx: Writing) -> Env | None:
@@ -140,7 +141,7 @@ class Environments:
             _tell(tx, row, now_ms, actor)
             return _env(row)
 
-        return await self._driver.write(write)
+        return await self._driver.write(write, "environments.move")
 
 
 def _tell(tx: Writing, row: Row, now_ms: int, actor: str) -> None:

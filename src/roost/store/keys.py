@@ -41,7 +41,7 @@ class Keys:
                     Event(0, key.created_ms, f"key:{key.id}", "created", "", actor, {"scope": key.scope, "alias": key.alias}),
                 )
 
-        await self._driver.write(write)
+        await self._driver.write(write, "keys.create")
 
     async def get(self, id: str) -> Key | None:
         """Also a revoked one: whoever asks must look at `revoked_ms`."""
@@ -74,7 +74,7 @@ class Keys:
                 note(tx, row["account"], "", Event(0, now_ms, f"key:{id}", "revoked", reason, actor, {}))
             return True
 
-        return await self._driver.write(write)
+        return await self._driver.write(write, "keys.revoke")
 
     async def of_runner(self, runner_id: str) -> Key | None:
         row = await self._driver.read(lambda tx: tx.row("SELECT * FROM keys WHERE runner_id = :runner_id", {"runner_id": runner_id}))
@@ -82,7 +82,12 @@ class Keys:
 
     async def delete_for_runner(self, runner_id: str) -> bool:
         """Forget the key of a runner that has ended. False if it had none."""
-        return await self._driver.write(lambda tx: tx.run("DELETE FROM keys WHERE runner_id = :runner_id", {"runner_id": runner_id})) > 0
+        return (
+            await self._driver.write(
+                lambda tx: tx.run("DELETE FROM keys WHERE runner_id = :runner_id", {"runner_id": runner_id}), "keys.delete_for_runner"
+            )
+            > 0
+        )
 
 
 def _key(row: Row) -> Key:

@@ -23,7 +23,8 @@ class Meta:
                 ON CONFLICT (account, environment, key) DO UPDATE SET value = excluded.value
                 """,
                 {"key": key, "value": value},
-            )
+            ),
+            "meta.set",
         )
 
     async def set_once(self, key: str, value: str) -> str:
@@ -37,4 +38,4 @@ class Meta:
             row = tx.row(_READ, {"key": key})
             return str(row["value"]) if row else value
 
-        return await self._driver.write(write)
+        return await self._driver.write(write, "meta.set_once")

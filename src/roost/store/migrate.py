@@ -44,15 +44,15 @@ def known() -> tuple[Migration, ...]:
 async def migrate(driver: Driver, migrations: Sequence[Migration], now_ms: int) -> None:
     """Bring the database to the last of `migrations`. Raises `SchemaTooNew`, having changed nothing, if it is further than that."""
     newest = max((migration.version for migration in migrations), default=0)
-    await driver.write(lambda tx: tx.script(_RECORD))
-    found = await driver.write(_version)
+    await driver.write(lambda tx: tx.script(_RECORD), "migrate.record")
+    found = await driver.write(_version, "migrate.version")
     if found > newest:
         raise SchemaTooNew(
             f"The database {driver.name} has schema {found}; this version of roost knows schemas up to {newest}.",
             hint="Start the newer roost again, or put back a backup from before the upgrade.",
         )
     for migration in migrations:
-        await driver.write(lambda tx, step=migration: _apply(tx, step, now_ms))
+        await driver.write(lambda tx, step=migration: _apply(tx, step, now_ms), "migrate.apply")
 
 
 def _apply(tx: Writing, migration: Migration, now_ms: int) -> None:

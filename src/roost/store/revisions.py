@@ -33,7 +33,7 @@ class Revisions:
             )
             _tell(tx, _columns(revision), revision.created_ms, actor)
 
-        await self._driver.write(write)
+        await self._driver.write(write, "revisions.create")
 
     async def get(self, id: str) -> Revision | None:
         row = await self._driver.read(lambda tx: tx.row("SELECT * FROM revisions WHERE id = :id", {"id": id}))
@@ -70,7 +70,7 @@ class Revisions:
             _tell(tx, row, now_ms, actor)
             return True
 
-        return await self._driver.write(write)
+        return await self._driver.write(write, "revisions.set_state")
 
 
 def _tell(tx: Writing, row: Row, now_ms: int, actor: str) -> None:

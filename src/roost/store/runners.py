@@ -36,7 +36,7 @@ class Runners:
             assert row is not None, "INSERT ... RETURNING answers the row"
             _tell(tx, row, runner.created_ms, actor)
 
-        await self._driver.write(write)
+        await self._driver.write(write, "runners.create")
 
     async def get(self, id: str) -> Runner | None:
         row = await self._driver.read(lambda tx: tx.row("SELECT * FROM runners WHERE id = :id", {"id": id}))
@@ -103,17 +103,20 @@ class Runners:
             _tell(tx, row, now_ms, actor)
             return _runner(row)
 
-        return await self._driver.write(write)
+        return await self._driver.write(write, "runners.move")
 
     async def update(self, id: str, **changes: int | None) -> bool:
         """Change columns of `CHANGES` of a living runner, without a change of state and so without an event. False if it has ended."""
         setters, args = _setters(changes)
         sql = f"UPDATE runners SET {', '.join(setters)} WHERE id = :id AND state <> 'TERMINATED'"
-        return await self._driver.write(lambda tx: tx.run(sql, args | {"id": id})) > 0
+        return await self._driver.write(lambda tx: tx.run(sql, args | {"id": id}), "runners.update") > 0
 
     async def delete_ended_before(self, ms: int) -> int:
         """Forget runners that ended before `ms`; answers how many."""
-        return await self._driver.write(lambda tx: tx.run("DELETE FROM runners WHERE state = 'TERMINATED' AND ended_ms < :ms", {"ms": ms}))
+        return await self._driver.write(
+            lambda tx: tx.run("DELETE FROM runners WHERE state = 'TERMINATED' AND ended_ms < :ms", {"ms": ms}),
+            "runners.delete_ended_before",
+        )
 
     async def _select(self, where: str, args: dict[str, Value]) -> tuple[Runner, ...]:
         rows = await self._driver.read(lambda tx: tx.rows(f"SELECT * FROM runners WHERE {where} ORDER BY created_ms, id", args))

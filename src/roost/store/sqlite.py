@@ -1,30 +1,36 @@
 """The embedded database: SQLite through apsw, in WAL mode with a sync to disk at each commit, and with group commit.
 
-One writer; whatever queued up while it was busy is committed together, with one sync (ARCHITECTURE §7). Each work runs in a savepoint of its
-own. Readers have read-only connections and never wait for the writer. `:memory:` is the same code with one connection on the event loop.
+One writer; whatever queued up while it was busy is committed together, with one sync (ARCHITECTURE §7). When a work fails by itself, all of
+its batch are run again, each in a savepoint of its own. Readers have read-only connections and never wait for the writer. `:memory:` is the same code with one connection on the event loop.
 """
 
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # apsw's stubs name `collections.abc.Buffer`, which Python 3.10 and 3.11 do not have.
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import apsw
 
+from roost.kit import failpoints
+from roost.kit.failpoints import FailpointError, failpoint
 from roost.store import places
-from roost.store.driver import Args, Read, Row, Stats, T, Value, Write
+from roost.store.driver import Args, Read, Row, Stats, T, Value, Write, Writing
 from roost.store.errors import DatabaseBusy, DatabaseUnusable, DiskTrouble, StoreError, Violation
 from roost.store.lanes import Done, Failed, Lane, LoopLane, Outcome, ThreadLane, Work
+from roost.store.wal import LogKeeper
 
 MEMORY = ":memory:"
 BUSY_MS = 5_000
 READERS = 2
+READ_S = 10.0
+"""A read may last so long; after that it is ended if it keeps the log from being shortened."""
 TOGETHER = 512
 """At most so many writes share a commit, so that the first of them does not wait for ever longer batches."""
 
@@ -45,15 +51,23 @@ class SqliteDriver:
     async def open(cls, path: Path | str, *, readers: int = READERS) -> SqliteDriver:
         """Open the database, which is made if it is not there. Raises a `StoreError` that says why it cannot be used."""
         if str(path) == MEMORY:
-            writer = Writer(_connect(MEMORY))
-            return cls(MEMORY, writer, LoopLane(writer), LoopLane(Guest(writer.connection)))
+            return cls.alone(MEMORY, apsw.Connection(MEMORY))
         path = Path(path)
         # Recovery after a crash reads the whole log, and another process may have to be waited for.
         writer, snapshots = await asyncio.to_thread(_open_file, path, readers)
         return cls(str(path), writer, ThreadLane("store-writer", [writer], TOGETHER), ThreadLane("store-reader", snapshots, 1))
 
-    async def write(self, work: Write[T]) -> T:
-        return await self._writes.do(work)
+    @classmethod
+    def alone(cls, name: str, connection: apsw.Connection) -> SqliteDriver:
+        """All on this one connection, and on the event loop that runs: for databases that nothing has to wait for."""
+        _prepare(connection, read_only=False)
+        writer = Writer(connection)
+        return cls(name, writer, LoopLane(writer), LoopLane(Guest(connection)))
+
+    async def write(self, work: Write[T], point: str) -> T:
+        if not failpoints.PLANNED:
+            return await self._writes.do(work)
+        return await _with_failpoints(self._writes, work, point)
 
     async def read(self, work: Read[T]) -> T:
         return await self._reads.do(work)
@@ -67,6 +81,22 @@ class SqliteDriver:
         await self._writes.close()
 
 
+async def _with_failpoints(writes: Lane, work: Write[T], point: str) -> T:
+    def inside(tx: Writing) -> T:
+        value = work(tx)
+        failpoint(f"{point}:inside")
+        return value
+
+    try:
+        failpoint(f"{point}:before")
+        value = await writes.do(inside)
+        failpoint(f"{point}:after")
+    except FailpointError as error:
+        # What callers must be able to bear: an error that says nothing about whether the write happened.
+        raise DiskTrouble("The server cannot say whether it stored this.", hint="Ask again.") from error
+    return value
+
+
 class Writer:
     """Commits works together. All or none of a batch is on disk, except those works that failed by themselves."""
 
@@ -74,13 +104,12 @@ class Writer:
         self.connection = connection
         self.writes = 0
         self.commits = 0
+        self._cursor = connection.cursor()
         self._tx = Tx(connection)
 
     def run(self, works: Sequence[Work]) -> list[Outcome]:
         try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            outcomes = [self._one(work) for work in works]
-            self.connection.execute("COMMIT")
+            outcomes = self._together(works) or self._apart(works)
         except Exception as error:  # the batch is lost, and each caller must hear it; a writer that dies would leave them waiting
             self._give_up()
             return [Failed(in_words(error)) for _ in works]
@@ -88,23 +117,45 @@ class Writer:
         self.commits += 1
         return outcomes
 
+    def _together(self, works: Sequence[Work]) -> list[Outcome] | None:
+        """Commit them as if none could fail. None: one failed by itself, and nothing of them all is left."""
+        self._cursor.execute("BEGIN IMMEDIATE")
+        outcomes: list[Outcome] = []
+        for work in works:
+            try:
+                outcomes.append(Done(work(self._tx)))
+            except _OUT_OF_ORDER:
+                raise
+            except Exception as error:
+                self._cursor.execute("ROLLBACK")
+                return [Failed(in_words(error))] if len(works) == 1 else None
+        self._cursor.execute("COMMIT")
+        return outcomes
+
+    def _apart(self, works: Sequence[Work]) -> list[Outcome]:
+        """Commit those that do not fail. Twice the statements: each savepoint also keeps the pages that are changed after it."""
+        self._cursor.execute("BEGIN IMMEDIATE")
+        outcomes = [self._one(work) for work in works]
+        self._cursor.execute("COMMIT")
+        return outcomes
+
     def _one(self, work: Work) -> Outcome:
-        self.connection.execute("SAVEPOINT work")
+        self._cursor.execute("SAVEPOINT work")
         try:
             value = work(self._tx)
         except _OUT_OF_ORDER:
             raise
         except Exception as error:
-            self.connection.execute("ROLLBACK TO work")
-            self.connection.execute("RELEASE work")
+            self._cursor.execute("ROLLBACK TO work")
+            self._cursor.execute("RELEASE work")
             return Failed(in_words(error))
-        self.connection.execute("RELEASE work")
+        self._cursor.execute("RELEASE work")
         return Done(value)
 
     def _give_up(self) -> None:
         try:
             if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
+                self._cursor.execute("ROLLBACK")
         except apsw.Error:
             # SQLite has rolled back by itself, or will when the next BEGIN fails and we come here again.
             pass
@@ -119,11 +170,22 @@ class Reader:
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._tx = Tx(connection)
+        self._since_s: float | None = None
+        """When the work under way began."""
+
+    def end_if_long(self) -> bool:
+        """From another thread: interrupt a statement of a work that has lasted for more than READ_S. Its caller gets a StoreError."""
+        since_s = self._since_s
+        if since_s is None or time.monotonic() - since_s < READ_S:
+            return False
+        self._connection.interrupt()
+        return True
 
     def run(self, works: Sequence[Work]) -> list[Outcome]:
         return [self._one(work) for work in works]
 
     def _one(self, work: Work) -> Outcome:
+        self._since_s = time.monotonic()
         try:
             self._connection.execute("BEGIN")
             try:
@@ -132,6 +194,8 @@ class Reader:
                 self._connection.execute("ROLLBACK")
         except Exception as error:
             return Failed(in_words(error))
+        finally:
+            self._since_s = None
 
     def close(self) -> None:
         self._connection.close()
@@ -149,13 +213,27 @@ class Tx:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        # One for all statements: each is read to its end before the next one begins.
+        self._cursor = connection.cursor()
 
     def rows(self, sql: str, args: Args | None = None) -> list[Row]:
-        return list(self._execute(sql, args))
+        cursor = self._execute(sql, args)
+        first = next(cursor, None)
+        if first is None:
+            return []
+        names = [column[0] for column in cursor.get_description()]
+        return [dict(zip(names, row, strict=True)) for row in (first, *cursor)]
 
     def row(self, sql: str, args: Args | None = None) -> Row | None:
         # To its end, not one step: a statement with RETURNING that is left half-way would stay open.
         return next(iter(self.rows(sql, args)), None)
+
+    def records(self, sql: str, args: Args | None = None) -> list[tuple[Any, ...]]:
+        return self._execute(sql, args).fetchall()
+
+    def record(self, sql: str, args: Args | None = None) -> tuple[Any, ...] | None:
+        found = self._execute(sql, args).fetchall()
+        return found[0] if found else None
 
     def run(self, sql: str, args: Args | None = None) -> int:
         self._execute(sql, args)
@@ -166,10 +244,10 @@ class Tx:
 
     def _execute(self, sql: str, args: Args | None) -> apsw.Cursor:
         try:
-            return self._connection.execute(sql, args)
+            return self._cursor.execute(sql, args)
         except UnicodeEncodeError:
             # A traceback may hold half a character (a file name that is no UTF-8). Losing it is better than losing the reason.
-            return self._connection.execute(sql, {key: _whole(value) for key, value in (args or {}).items()})
+            return self._cursor.execute(sql, _whole(args))
 
 
 def in_words(error: Exception) -> Exception:
@@ -196,6 +274,8 @@ def _told(error: apsw.Error) -> StoreError:
                 f"Another process has held the database for {BUSY_MS / 1000:g} s.",
                 hint="End whatever else has roost.db open and ask again.",
             )
+        case apsw.InterruptError():
+            return DatabaseBusy(f"This read was ended after {READ_S:g} s: it held up the server's writes.", hint="Ask for less at once.")
         case apsw.CorruptError() | apsw.NotADBError():
             return DatabaseUnusable(
                 f"The database is damaged or is no SQLite database ({error}).",
@@ -223,7 +303,9 @@ def _open_file(path: Path, readers: int) -> tuple[Writer, list[Reader]]:
         for connection in reversed(opened):
             connection.close()
         raise in_words(error) from error
-    return Writer(opened[0]), [Reader(connection) for connection in opened[1:]]
+    snapshots = [Reader(connection) for connection in opened[1:]]
+    opened[0].set_wal_hook(LogKeeper(BUSY_MS, lambda: sum(reader.end_if_long() for reader in snapshots)))
+    return Writer(opened[0]), snapshots
 
 
 def _make_private(path: Path) -> None:
@@ -232,6 +314,7 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         folder = os.open(path.parent, os.O_RDONLY)
         try:
+            failpoint("store.make")
             os.fsync(folder)
         finally:
             os.close(folder)
@@ -245,25 +328,36 @@ def _connect(name: str, *, read_only: bool = False) -> apsw.Connection:
     mode = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(name, flags=mode)
     try:
-        connection.set_busy_timeout(BUSY_MS)
-        connection.set_row_trace(_by_name)
-        connection.execute("PRAGMA foreign_keys = ON")
-        if not read_only:
-            connection.execute("PRAGMA journal_mode = WAL")  # stays "memory" for :memory:
-            connection.execute("PRAGMA synchronous = FULL")
-            # A burst may make the log long; without this it would keep that length on disk for ever.
-            connection.execute("PRAGMA journal_size_limit = 67108864")
-        # Makes SQLite read the header, so that a file which is no database is refused here and not at the first call.
-        connection.execute("SELECT count(*) FROM sqlite_schema")
+        _prepare(connection, read_only)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _by_name(cursor: apsw.Cursor, row: tuple[Any, ...]) -> Row:
-    return {column[0]: value for column, value in zip(cursor.get_description(), row, strict=True)}
+def _prepare(connection: apsw.Connection, read_only: bool) -> None:
+    connection.set_busy_timeout(BUSY_MS)
+    connection.execute("PRAGMA foreign_keys = ON")
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")  # stays "memory" for :memory:
+        connection.execute("PRAGMA synchronous = FULL")
+        # A burst may make the log long; without this it would keep that length on disk for ever.
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        # The ids of requests are as scattered as can be: each submit changes another page of their index.
+        connection.execute("PRAGMA cache_size = -32768")
+    # Makes SQLite read the header, so that a file which is no database is refused here and not at the first call.
+    connection.execute("SELECT count(*) FROM sqlite_schema")
 
 
-def _whole(value: Value) -> Value:
+def _whole(args: Args | None) -> Args | None:
+    match args:
+        case None:
+            return None
+        case Mapping():
+            return {key: _readable(value) for key, value in args.items()}
+        case _:
+            return tuple(_readable(value) for value in args)
+
+
+def _readable(value: Value) -> Value:
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

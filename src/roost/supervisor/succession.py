@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 QUICK_DEATH_MS: Final = 10_000
+SERVED_MS: Final = 1_000
+"""Whoever served for so long could start: what ended it is no reason to let callers wait for the next one."""
 FIRST_BACKOFF_MS: Final = 100
 LONGEST_BACKOFF_MS: Final = 5_000
 TRIES_BEFORE_FIRST_SERVICE: Final = 5
@@ -96,6 +98,7 @@ class Current:
     started_ms: int
     hand_over_until_ms: int | None = None
     """Set while it is asked to hand over."""
+    serving_since_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +142,10 @@ def loaded(state: Succession, number: int, now_ms: int) -> Step:
     return replace(state, coming=coming, current=current), (HandOver(current.number),)
 
 
-def serving(state: Succession, number: int) -> Step:
+def serving(state: Succession, number: int, now_ms: int) -> Step:
     if state.current is None or state.current.number != number:
         return state, ()
-    return replace(state, has_served=True), ()
+    return replace(state, has_served=True, current=replace(state.current, serving_since_ms=now_ms)), ()
 
 
 def handed_over(state: Succession, number: int, now_ms: int) -> Step:
@@ -217,13 +220,14 @@ def _current_ended(state: Succession, current: Current, code: int | None, now_ms
     state = replace(state, current=None)
     if state.coming is not None:
         return _succeed(state, now_ms)
-    return _after_death(state, current.started_ms, code, now_ms)
+    served = current.serving_since_ms is not None and now_ms - current.serving_since_ms >= SERVED_MS
+    return _after_death(state, not served and now_ms - current.started_ms < QUICK_DEATH_MS, code, now_ms)
 
 
 def _coming_ended(state: Succession, coming: Coming, code: int | None, now_ms: int) -> Step:
     state = replace(state, coming=None)
     if state.current is None:
-        return _after_death(state, coming.started_ms, code, now_ms)
+        return _after_death(state, now_ms - coming.started_ms < QUICK_DEATH_MS, code, now_ms)
     how = "was ended" if code is None else f"ended with exit code {code}"
     failed = RestartFailed(
         state.current.number, f"the new server {how} before it could take over; its last words are on the server's stderr"
@@ -235,8 +239,7 @@ def _coming_ended(state: Succession, coming: Coming, code: int | None, now_ms: i
     return state, (failed, *orders)
 
 
-def _after_death(state: Succession, started_ms: int, code: int | None, now_ms: int) -> Step:
-    quick = now_ms - started_ms < QUICK_DEATH_MS
+def _after_death(state: Succession, quick: bool, code: int | None, now_ms: int) -> Step:
     state = replace(state, quick_deaths=state.quick_deaths + 1 if quick else 0)
     if code == BAD_CONFIGURATION:
         return state, (GiveUp("the server's settings are wrong; it said above what to change"),)

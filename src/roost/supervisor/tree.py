@@ -274,7 +274,7 @@ class Tree:
                 self._step(succession.loaded(self._state, number, now_ms))
             case {"op": "serving"}:
                 log.info("server.serving", number=number)
-                self._step(succession.serving(self._state, number))
+                self._step(succession.serving(self._state, number, now_ms))
             case {"op": "handed_over"} if self._stopping is None:
                 log.info("server.handed_over", number=number)
                 self._step(succession.handed_over(self._state, number, now_ms))

@@ -34,9 +34,9 @@ class _Handle:
         self._closed = False
         self.name = driver.name
 
-    async def write(self, work: Write[T]) -> T:
+    async def write(self, work: Write[T], point: str) -> T:
         self._refuse_closed()
-        return await self._driver.write(work)
+        return await self._driver.write(work, point)
 
     async def read(self, work: Read[T]) -> T:
         self._refuse_closed()

@@ -12,15 +12,20 @@ from typing import Any
 
 from roost.backends.base import Launch
 from roost.kit.spawn import Exited
+from roost.runner.heads import request_of
+from roost.runner.keep import Keep, Kept, Listeners
+from roost.runner.logs import Output
+from roost.testkit.kept import played
 from roost.testkit.pipe import PipeEnd
 from roost.testkit.script import FOREVER, Answer, Crash, Received, Script
 from roost.wire import frames
-from roost.wire.frames import RequestHead, ResponseHead
+from roost.wire.frames import Attempt, RequestHead, ResponseHead
 from roost.wire.launch import LINK_VERSIONS, Hello
 from roost.wire.session import RunnerSession, Slots
 
 _EXIT_SETUP_FAILED = 82
 _GOAWAY_WAIT_S = 1.0
+_TAKEN_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,9 @@ class FakeRunner:
         self.pid = pid
         self.around = around
         self.slots = Slots(launch.slots)
+        self.keep = Keep(
+            self.slots, Output(), Listeners(self._tell_held, self._tell_held, lambda: None), now_s=lambda: around.now_ms() / 1000
+        )
         self.state = "SETUP"
         self.calls = 0
         """Handlers that run now, those that take no slot included."""
@@ -85,6 +93,12 @@ class FakeRunner:
         """SIGSTOP: it hears and says nothing any more, and only SIGKILL ends it."""
         self.frozen = True
 
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.frozen = False
+        for line in list(self._lines):
+            line.thaw()
+
     def occupy(self) -> None:
         """Take a slot for a call of some other gateway."""
         assert self.slots.take(), "it has no slot left"
@@ -100,10 +114,10 @@ class FakeRunner:
     # its life
 
     async def _live(self) -> None:
-        await self._sleep(self.script.load_ms)
+        await self.sleep(self.script.load_ms)
         self._control.report({"op": "state", "state": "SETUP"})
         self.spawn(self._control.keep())
-        await self._sleep(self.script.setup_ms)
+        await self.sleep(self.script.setup_ms)
         if self.script.dies_in_setup is not None:
             self.end(signal_number=self.script.dies_in_setup)
         elif self.script.setup_error:
@@ -119,7 +133,7 @@ class FakeRunner:
         return self.around.dial(protocol)
 
     async def _dial(self) -> None:
-        while not self.slots.draining:
+        while not self.slots.draining or self.keep.holds:
             with contextlib.suppress(ConnectionRefusedError):
                 self.dial(_Calls(self))
                 return
@@ -134,6 +148,7 @@ class FakeRunner:
         while self.calls:
             self._rested.clear()
             await self._rested.wait()
+        await self.keep.emptied(_TAKEN_WAIT_S)
         self.end(code=0)
 
     def drain(self) -> None:
@@ -152,6 +167,7 @@ class FakeRunner:
             line.hang_up()
         for task in self._tasks:
             task.cancel()
+        self.keep.drop_all()
         self.around.exited(Exited(self.id, "runner", self.pid, code, signal_number))
 
     # orders of the server
@@ -193,9 +209,23 @@ class FakeRunner:
         if line is self._newest and not self.ended.is_set():
             self.spawn(self._dial())
 
+    def began(self, head: RequestHead, body: bytes) -> Received:
+        """A kept call's handler runs, in the task that asks."""
+        self.calls += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        call = Received(self.id, head, body, self.around.now_ms(), False)
+        self.around.ran(call)
+        return call
+
     def rested(self) -> None:
         self.calls -= 1
         self._rested.set()
+        self._tell_held()
+
+    def _tell_held(self) -> None:
         if self._newest is not None and self._newest.held:
             self._newest.tell_held(self.slots.in_use - self._newest.session.slots_taken)
 
@@ -205,7 +235,7 @@ class FakeRunner:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _sleep(self, ms: int) -> None:
+    async def sleep(self, ms: int) -> None:
         if ms >= FOREVER:
             await self.ended.wait()
         if ms:
@@ -289,6 +319,8 @@ class _Calls(asyncio.Protocol):
         self.session = RunnerSession(runner.slots)
         self.held = runner.slots.in_use
         self._streams: dict[int, _Stream] = {}
+        self._kept: dict[int, Kept] = {}
+        self._unheard: list[bytes] = []
         self._transport: PipeEnd | None = None
         self._credit = asyncio.Event()
         self._flush_planned = False
@@ -301,20 +333,34 @@ class _Calls(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._runner.frozen:
+            self._unheard.append(data)
             return
         for kind, stream, value in self.session.receive(data):
             if kind == frames.WELCOME:
                 self._runner.welcomed(self)
             elif kind == frames.REFUSED:
                 self._runner.terminate()
+            elif kind == frames.HEAD and stream in self.session.keeps:
+                self._begin_kept(self.session.keeps.pop(stream), stream, value)
             elif kind == frames.HEAD:
                 self._streams[stream] = _Stream(value, bytearray())
+            elif kind in (frames.BODY, frames.BODY_END) and stream in self._kept:
+                self._kept[stream].feed(value, end=kind == frames.BODY_END)
             elif kind in (frames.BODY, frames.BODY_END):
                 self._fed(stream, value, kind == frames.BODY_END)
-            elif kind == frames.CANCEL:
+            elif kind == frames.CANCEL and stream in self._kept:
+                self._kept[stream].caller_gone()
+            elif kind == frames.CANCEL and stream in self._streams:
                 self._caller_gone(stream)
             elif kind == frames.CREDIT:
                 self._credit.set()
+                if stream in self._kept:
+                    self._kept[stream].flow()
+            elif kind == frames.RESUME:
+                if not self._runner.keep.resume(value, self, stream):
+                    self.session.not_known(stream)
+            elif kind == frames.CONTROL:
+                self._ordered(value)
             elif kind == frames.GOAWAY_OK and not self.confirmed.done():
                 self.confirmed.set_result(None)
         self._plan_flush()
@@ -322,7 +368,9 @@ class _Calls(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         for stream in self.session.broken():
-            if stream in self._streams:
+            if stream in self._kept:
+                self._kept[stream].detach()
+            elif stream in self._streams:
                 self._caller_gone(stream)
             else:
                 self.session.done(stream)
@@ -346,6 +394,61 @@ class _Calls(asyncio.Protocol):
         if self._transport is not None:
             # A process that dies has written what it had handed to its socket, which is what was flushed.
             self._transport.close()
+
+    def thaw(self) -> None:
+        """The process runs again: it reads what came meanwhile, and writes what it had to say."""
+        unheard, self._unheard = self._unheard, []
+        for data in unheard:
+            self.data_received(data)
+        self._plan_flush()
+
+    # runner.keep.Line
+
+    def respond(self, stream: int, head: bytes) -> None:
+        self.session.respond_encoded(stream, head)
+        self._plan_flush()
+
+    def send_body(self, stream: int, data: bytes, *, end: bool = False) -> bool:
+        sent = self.session.send_body(stream, data, end=end)
+        self._plan_flush()
+        return sent
+
+    def consumed(self, stream: int, size: int) -> None:
+        self.session.consumed(stream, size)
+        self._plan_flush()
+
+    def reset(self, stream: int, code: str, detail: str) -> None:
+        self.session.reset(stream, code, detail)
+        self._plan_flush()
+
+    def done(self, stream: int) -> None:
+        self._kept.pop(stream, None)
+        self.session.done(stream)
+        self._plan_flush()
+
+    def writable(self, stream: int) -> bool:
+        return self.session.writable(stream)
+
+    def resumed(self, stream: int, kept: Kept, *, takes_slot: bool) -> None:
+        self._kept[stream] = kept
+        self.session.resumed(stream, takes_slot=takes_slot)
+        if takes_slot:
+            self.held = max(0, self.held - 1)
+        self._plan_flush()
+
+    def let_go(self, stream: int) -> bool:
+        self._kept.pop(stream, None)
+        holds = self.session.let_go(stream)
+        self._plan_flush()
+        return holds
+
+    def _begin_kept(self, attempt: Attempt, stream: int, head: RequestHead) -> None:
+        runner = self._runner
+        self._kept[stream] = runner.keep.begin(attempt, request_of(head), self, stream, played(runner, head))
+
+    def _ordered(self, body: dict[str, Any]) -> None:
+        attempts = [(str(request_id), int(number)) for request_id, number in body.get("attempts", ())]
+        (self._runner.keep.taken if body.get("op") == "taken" else self._runner.keep.drop)(attempts)
 
     # calls
 
@@ -389,7 +492,9 @@ class _Calls(asyncio.Protocol):
                 self._flush()
             self._runner.end(signal_number=reply.signal)
             return
-        self.session.respond(stream, ResponseHead(reply.status, list(reply.headers)))
+        # As most apps do; a stream's length is not known before its end.
+        length = [] if reply.stream_ms else [(b"content-length", b"%d" % len(reply.body))]
+        self.session.respond(stream, ResponseHead(reply.status, [*reply.headers, *length]))
         if reply.stream_ms:
             self._plan_flush()
             await self._sleep(reply.stream_ms)

@@ -17,16 +17,18 @@ from typing import Any
 from roost.backends.base import Backend
 from roost.core.model import Alias, DeployPlan, Event, Revision, RevisionState, Runner
 from roost.core.placement import Node
+from roost.core.requests import Attempt, Request
 from roost.kit.process import LocalSpawner
 from roost.server.paths import Paths
 from roost.server.settings import Settings
 from roost.server.wiring import Addresses, Server
 from roost.testkit.backend import FakeBackend
-from roost.testkit.calling import Calling
+from roost.testkit.calling import Calling, Reply
+from roost.testkit.dialling import Dialling, request_bytes
 from roost.testkit.disk import Disk
 from roost.testkit.loop import VirtualLoop
 from roost.testkit.runner import FakeRunner
-from roost.testkit.script import Script
+from roost.testkit.script import Received, Script
 from roost.web.answers import Receive, Scope, Send
 from roost.wire import ids
 from roost.wire.spec import AppSpec
@@ -49,7 +51,9 @@ class World:
         self.disk = disk
         self._settings = settings
         self._node = node
-        self._calls: list[Calling] = []
+        self.over_http = False
+        """Calls come as bytes on connections, as real ones do; else they are ASGI requests, which have no short way."""
+        self._calls: list[Calling | Dialling] = []
 
     @classmethod
     async def open(cls, home: Path, settings: Settings | None = None, node: Node = ROOMY) -> World:
@@ -164,7 +168,7 @@ class World:
 
     def call(
         self, path: str = f"/{OWNER}/app", *, method: str = "POST", body: bytes = b"{}", headers: dict[str, str] | None = None
-    ) -> Calling:
+    ) -> Calling | Dialling:
         """Send a request now; await the answer, or leave it with `hang_up`."""
         path, _, query = path.partition("?")
         fields = {"host": "roost.test", "content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
@@ -182,15 +186,64 @@ class World:
             "server": ("roost.test", 80),
         }
         self._calls = [calling for calling in self._calls if not calling.done]
-        calling = Calling(self.server.gateway, scope, body, self.clock.now_ms)
+        calling: Calling | Dialling
+        if self.over_http and method != "HEAD":
+            target = f"{path}?{query}" if query else path
+            calling = Dialling(self.server.http.newcomer(), [request_bytes(method, target, scope["headers"], body)], self.clock.now_ms)
+        else:
+            calling = Calling(self.server.gateway, scope, body, self.clock.now_ms)
         self._calls.append(calling)
         return calling
 
-    async def calls(self, count: int, path: str = f"/{OWNER}/app") -> list[Calling]:
+    async def calls(self, count: int, path: str = f"/{OWNER}/app") -> list[Calling | Dialling]:
         """So many requests at the same moment."""
         made = [self.call(path) for _ in range(count)]
         await self.settle()
         return made
+
+    # the queue
+
+    async def submit(self, path: str = f"/{OWNER}/app", *, body: bytes = b"{}", **headers: str) -> str:
+        """Hand in a request and answer its id; `x_fal_no_retry="1"` is a header field."""
+        reply = await self.call(f"/_queue{path}", body=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        assert reply.status == 200, reply.body
+        return str(reply.json["request_id"])
+
+    async def submits(self, count: int, path: str = f"/{OWNER}/app") -> list[str]:
+        """So many, one after another."""
+        return [await self.submit(path) for _ in range(count)]
+
+    async def status(self, request_id: str, path: str = f"/{OWNER}/app") -> dict[str, Any]:
+        """What a poll of its status says."""
+        reply = await self.call(f"/_queue{path}/requests/{request_id}/status", method="GET", body=b"")
+        return reply.json
+
+    async def result(self, request_id: str, path: str = f"/{OWNER}/app") -> Reply:
+        """What its result is now."""
+        return await self.call(f"/_queue{path}/requests/{request_id}", method="GET", body=b"")
+
+    async def finished(self, request_id: str) -> Reply:
+        """Its result, once it is COMPLETED."""
+        with self.server.queue.watch(request_id) as watch:
+            while (await self.status(request_id))["status"] != "COMPLETED":
+                await watch.changed(1.0)
+        return await self.result(request_id)
+
+    async def cancel(self, request_id: str, path: str = f"/{OWNER}/app") -> Reply:
+        return await self.call(f"/_queue{path}/requests/{request_id}/cancel", method="PUT", body=b"")
+
+    async def request(self, request_id: str) -> Request:
+        """As the store has it."""
+        found = await self.server.store.requests.get(request_id)
+        assert found is not None
+        return found
+
+    async def attempts(self, request_id: str) -> Sequence[Attempt]:
+        return await self.server.store.requests.attempts(request_id)
+
+    def ran(self, request_id: str) -> list[Received]:
+        """Each time that a runner began it."""
+        return [call for call in self.backend.received if call.request_id == request_id and not call.bypass]
 
     # time
 

@@ -38,10 +38,13 @@ class KeyRing:
         self._pepper = pepper
         self._keys: dict[str, Key] = {}
         self._seen: dict[bytes, Principal] = {}
+        self.edition = 0
+        """Another number with each `replace`: what was concluded from the keys before holds no longer."""
 
     def replace(self, keys: Iterable[Key]) -> None:
         self._keys = {key.id: key for key in keys if key.revoked_ms is None}
         self._seen.clear()
+        self.edition += 1
 
     def check(self, authorization: bytes | None) -> Principal:
         """The principal of an `Authorization` header. Raises RoostError `unauthorized`; unknown and wrong keys get the same text."""

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from roost.kit.timeouts import Timeout, Timeouts
 from roost.web.answering import answer_head
-from roost.web.shortcut import MAX_BODY, Request, ShortCall, Shorts
+from roost.web.shortcut import ANSWERED, MAX_BODY, Request, ShortCall, Shorts
 from roost.wire import ids
 from roost.wire.errors import RoostError
 from roost.wire.frames import Headers
@@ -175,11 +175,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head_arrived()
         if self._rejected or self.transport.is_closing():
             return
-        parser = self.parser
+        parser: Any = self.parser
         version = parser.get_http_version()
         url = httptools.parse_url(self.url)
+        # Here, where it is answered as bad HTTP: later it would fail in who starts the request.
+        url.path.decode("ascii")
         keep_alive = version != "1.0" and parser.should_keep_alive()
-        request = Request(parser.get_method().decode("ascii"), url.path, url.query or b"", self.headers, version, keep_alive)
+        request = Request(
+            parser.get_method().decode("ascii"), url.path, url.query or b"", self.headers, self.scheme or "http", version, keep_alive
+        )
         busy = self.cycle is not None and not self.cycle.response_complete
         if self._shorts is None or busy or not keep_alive or self.expect_100_continue or parser.should_upgrade():
             self._start(request)
@@ -236,8 +240,9 @@ class LimitedProtocol(HttpToolsProtocol):
         call = shorts.shortcut.begin(plan, self, body)
         if call is None:
             return False
-        self._short, self._short_request = call, request
-        shorts.under_way.add(self)
+        if call is not ANSWERED:
+            self._short, self._short_request = call, request
+            shorts.under_way.add(self)
         return True
 
     def answer_short(self, start: bytes, rest: bytes) -> bool:
@@ -308,7 +313,7 @@ class LimitedProtocol(HttpToolsProtocol):
             "http_version": request.http_version,
             "server": self.server,
             "client": self.client,
-            "scheme": self.scheme,
+            "scheme": request.scheme,
             "root_path": "",
             "headers": list(request.headers),
             "state": self.app_state.copy(),
@@ -320,6 +325,7 @@ class LimitedProtocol(HttpToolsProtocol):
         }
         if begun is not None:
             scope["roost.begun"] = begun
+        app: Any = self.app
         before = self.cycle
         self.scope = scope
         self.cycle = caller.cycle = RequestResponseCycle(
@@ -336,10 +342,10 @@ class LimitedProtocol(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            self._start_asgi_task(self.cycle, app)
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self.pipeline.appendleft((self.cycle, app))
 
     def on_response_complete(self) -> None:
         if self.pipeline or self.transport.is_closing():

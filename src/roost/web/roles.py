@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
+from roost.core.requests import ANONYMOUS
+
 Role = Literal["run", "queue", "ws", "rest", "api"]
 
 HOST_LABELS: Final[dict[str, Role]] = {"queue": "queue", "ws": "ws", "rest": "rest", "api": "api"}
@@ -65,5 +67,5 @@ def address(host: bytes, raw_path: bytes) -> Addressed:
 
 
 def reserved_owner(name: str) -> bool:
-    """Whether an owner of this name would be out of reach."""
-    return name in RESERVED or name in PREFIXES or name in HOST_LABELS or name in NAMESPACES
+    """Whether an owner of this name would be out of reach, or taken for everybody."""
+    return name in RESERVED or name in PREFIXES or name in HOST_LABELS or name in NAMESPACES or name == ANONYMOUS

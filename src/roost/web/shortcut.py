@@ -13,7 +13,7 @@ from roost.wire.frames import Headers
 
 MAX_BODY: Final = 256 * 1024
 """Larger requests go to the application, which reads them with limits of its own."""
-_KNOWN: Final = 2048
+_KNOWN: Final = 1024
 _KNOWN_HEAD: Final = 2048
 """Heads that are remembered at a time, and their largest size: 8 MB at most, with what is kept beside them."""
 
@@ -26,6 +26,7 @@ class Request:
     path: bytes
     query: bytes
     headers: Headers
+    scheme: str
     http_version: str
     keep_alive: bool
 
@@ -39,7 +40,6 @@ class Door(Protocol):
     """The caller's connection, as who serves a request on the short way sees it."""
 
     client: tuple[str, int] | None
-    scheme: Any
 
     def answer_short(self, start: bytes, rest: bytes) -> bool: ...
     def hand_over_short(self, begun: object) -> None: ...
@@ -57,6 +57,19 @@ class ShortCall(Protocol):
         ...
 
 
+class Answered:
+    """In place of a call: it was answered before `begin` returned."""
+
+    def caller_lost(self) -> None:
+        pass
+
+    def hand_over(self) -> None:
+        pass
+
+
+ANSWERED: Final = Answered()
+
+
 class Shortcut(Protocol):
     """Who serves usual requests."""
 
@@ -69,8 +82,28 @@ class Shortcut(Protocol):
         ...
 
     def begin(self, plan: Any, door: Door, body: bytes) -> ShortCall | None:
-        """Serve a request now. None: not this one, or not now; nothing has happened."""
+        """Serve a request now. ANSWERED: that is done already. None: not this one, or not now; nothing has happened."""
         ...
+
+
+class Shortcuts:
+    """Several of them, for requests of different kinds."""
+
+    def __init__(self, *shortcuts: Shortcut) -> None:
+        self._shortcuts = shortcuts
+
+    def plan(self, request: Request) -> tuple[Shortcut, Any] | None:
+        for shortcut in self._shortcuts:
+            plan = shortcut.plan(request)
+            if plan is not None:
+                return shortcut, plan
+        return None
+
+    def holds(self, plan: tuple[Shortcut, Any]) -> bool:
+        return plan[0].holds(plan[1])
+
+    def begin(self, plan: tuple[Shortcut, Any], door: Door, body: bytes) -> ShortCall | None:
+        return plan[0].begin(plan[1], door, body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ CODES: Final = _table(
     Code("unprocessable", 422, "the body is well-formed but cannot be used"),
     Code("headers_too_large", 431, "the request's headers or address are longer than the limit"),
     Code("response_headers_too_large", 502, "the app's response headers are longer than 16 KB"),
+    Code("queue_full", 429, "more requests wait than the caller allowed with fal_max_queue_length"),
     Code("server_stopping", 503, "the server is shutting down"),
     # what a deploy or run can end in
     Code("build_failed", 422, "the app's environment could not be built"),

@@ -6,9 +6,11 @@ forbids inside every field, so that encoding and decoding each cost one call in 
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 Headers = list[tuple[bytes, bytes]]
 """Header fields in order, names in lower case."""
@@ -22,7 +24,7 @@ CHUNK = 64 * 1024
 # connection
 HELLO, WELCOME, REFUSED, CONTROL, PING, PONG, GOAWAY, GOAWAY_OK = 1, 2, 3, 4, 5, 6, 7, 8
 # a stream, gateway -> runner
-RESERVE, HEAD, CANCEL, RELEASE = 16, 17, 18, 19
+RESERVE, HEAD, CANCEL, RELEASE, KEEP, RESUME = 16, 17, 18, 19, 20, 21
 # a stream, runner -> gateway
 ACCEPT, BUSY, RESPONSE, RESET, DONE = 32, 33, 34, 35, 36
 # a stream, both ways
@@ -39,7 +41,7 @@ NAMES = {
 }
 
 BYPASS = b"\x01"
-"""RESERVE payload: this call takes no slot (cancel calls, health checks)."""
+"""RESERVE payload: this call takes no slot (cancel calls, health checks). ACCEPT payload, after RESUME: the code has ended, no slot is held."""
 
 
 class ProtocolError(Exception):
@@ -49,6 +51,20 @@ class ProtocolError(Exception):
 def frame(kind: int, stream: int, payload: bytes | memoryview = b"") -> bytes:
     """One frame as bytes."""
     return _HEADER.pack(len(payload), kind, stream) + payload
+
+
+def whole_call(stream: int, reserve: bytes, head: bytes, body: bytes) -> bytes:
+    """RESERVE, HEAD and BODY_END of one stream: a call whose body fits into one frame."""
+    return b"".join(
+        (
+            _HEADER.pack(len(reserve), RESERVE, stream),
+            reserve,
+            _HEADER.pack(len(head), HEAD, stream),
+            head,
+            _HEADER.pack(len(body), BODY_END, stream),
+            body,
+        )
+    )
 
 
 class Reader:
@@ -76,6 +92,24 @@ class Reader:
             position = stop
         self._rest = data[position:]
         return found
+
+
+Attempt = tuple[str, int]
+"""An attempt of a queued request: request id and number."""
+
+
+def encode_attempt(attempt: Attempt) -> bytes:
+    """Payload of KEEP and RESUME."""
+    return json.dumps({"request_id": attempt[0], "attempt": attempt[1]}).encode()
+
+
+def decode_attempt(payload: bytes) -> Attempt:
+    """Raises ProtocolError when there is no sense in it."""
+    try:
+        value: Any = json.loads(payload)
+        return str(value["request_id"]), int(value["attempt"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ProtocolError("a payload that names no attempt") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ runner -> server
     {"op": "stack", "id": n, "text": str}
 runner -> server, on the newest call connection
     {"op": "held", "calls": n}                              so many slots are taken by calls of earlier servers still
+server -> runner, on a call connection (link version 2; attempts are [request id, number])
+    {"op": "taken", "attempts": [...]}                      their results are durable: forget them
+    {"op": "drop", "attempts": [...]}                       nobody wants these any more: cancel what runs, forget them
 server -> runner
     {"op": "ping", "id": n}                                 answered once the app's loop had its turn
     {"op": "drain"}                                         take no new calls: every RESERVE is answered BUSY, GOAWAY goes out
@@ -131,5 +134,12 @@ class Hello:
         return cls(**data)
 
 
-LINK_VERSIONS = (1,)
-"""Link versions this code speaks, best first. Two minor versions back stay supported."""
+LINK_VERSIONS = (2, 1)
+"""Link versions this code speaks, best first. Two minor versions back stay supported. 2 has KEEP and RESUME, and the orders "taken" and "drop"."""
+KEEPING = 2
+"""The link version from which a call can be kept."""
+
+
+def common_version(theirs: tuple[int, ...]) -> int:
+    """The best link version that both ends speak; 0 if there is none. The server decides by the runner's hello, and says nothing that is newer."""
+    return max(set(theirs) & set(LINK_VERSIONS), default=0)

@@ -13,8 +13,15 @@ A slot is free again at DONE, when the code has really ended, which may be later
                                 <-  ACCEPT, RESPONSE, BODY*, BODY_END, DONE
     CANCEL (caller gone)        ->                                          the handler is told; DONE follows when it ended
     RELEASE (claim failed)      ->                                          only before HEAD
+    KEEP (queued, before HEAD)  ->                                          the call outlives its connection (link version 2)
                                 <-  RESET (failed without a proper end), DONE
     CREDIT                      <>  so many bytes of body were consumed
+
+A call that was kept is taken up on another stream, of any connection of its runner; an older stream of it ends with RESET `MOVED` and DONE.
+
+    RESUME                      ->
+                                <-  BUSY                                    no such attempt is known
+                                <-  ACCEPT, RESPONSE, BODY*, BODY_END, DONE the response from its first byte
 """
 
 from __future__ import annotations
@@ -23,15 +30,17 @@ import json
 from typing import Any, Final, cast
 
 from roost.wire import frames
-from roost.wire.frames import ProtocolError, Reader, RequestHead, ResponseHead
+from roost.wire.frames import Attempt, ProtocolError, Reader, RequestHead, ResponseHead
 
 WINDOW: Final = 256 * 1024
 """Bytes of body that may be under way on one stream before its reader returns credit."""
 _CREDIT_STEP: Final = WINDOW // 4
+MOVED: Final = "moved"
+"""Code of the RESET on a stream whose call was resumed elsewhere: no outcome, another stream has it."""
 _CONNECTION_KINDS: Final = (frames.PONG, frames.GOAWAY, frames.GOAWAY_OK, frames.WELCOME, frames.REFUSED)
 
 Event = tuple[int, int, Any]
-"""(frame kind, stream, value): bytes for BODY and BODY_END, heads for HEAD and RESPONSE, dict for CONTROL, None otherwise."""
+"""(frame kind, stream, value): bytes for BODY and BODY_END, heads for HEAD and RESPONSE, dict for CONTROL, `Attempt` for RESUME, None otherwise."""
 
 # What may arrive on a stream in which state. A pair that is missing is a broken peer.
 GATEWAY_STREAM: Final[dict[tuple[str, int], str]] = {
@@ -47,6 +56,7 @@ GATEWAY_STREAM: Final[dict[tuple[str, int], str]] = {
 }
 RUNNER_STREAM: Final[dict[tuple[str, int], str]] = {
     ("accepted", frames.HEAD): "receiving",
+    ("accepted", frames.KEEP): "accepted",
     ("accepted", frames.RELEASE): "closed",
     ("accepted", frames.CANCEL): "closed",
     ("receiving", frames.BODY): "receiving",
@@ -208,6 +218,15 @@ class GatewaySession(_Session):
         self._out.append(frames.frame(frames.RESERVE, stream, frames.BYPASS if bypass else b""))
         return stream
 
+    def call(self, head: bytes, body: bytes) -> int:
+        """A whole call at once: the reservation, the encoded head, and all of its body, which must fit into one frame."""
+        stream = self._next
+        self._next = stream + 1 if stream < 0xFFFF_FFFF else 1
+        entry = self._streams[stream] = _Stream("reserved")
+        entry.ended = True
+        self._out.append(frames.whole_call(stream, b"", head, body))
+        return stream
+
     def send_head(self, stream: int, head: RequestHead) -> None:
         self.send_encoded_head(stream, head.encode())
 
@@ -223,6 +242,19 @@ class GatewaySession(_Session):
             entry.ended = True
             self._out.append(frames.frame(frames.CANCEL, stream))
 
+    def keep(self, stream: int, attempt: Attempt) -> None:
+        """The call of this reservation outlives the connection. Before its head."""
+        self._out.append(frames.frame(frames.KEEP, stream, frames.encode_attempt(attempt)))
+
+    def resume(self, attempt: Attempt) -> int:
+        """Ask for a kept call; the answer is ACCEPT and its response, or BUSY, on the stream returned."""
+        stream = self._next
+        self._next = stream + 1 if stream < 0xFFFF_FFFF else 1
+        entry = self._streams[stream] = _Stream("reserved")
+        entry.ended = True
+        self._out.append(frames.frame(frames.RESUME, stream, frames.encode_attempt(attempt)))
+        return stream
+
     def release(self, stream: int) -> None:
         """Give back a reservation that will not be used."""
         if stream in self._streams:
@@ -230,6 +262,10 @@ class GatewaySession(_Session):
 
     def receive(self, data: bytes) -> list[Event]:
         """Events in order. Raises ProtocolError when the runner broke the rules."""
+        return [decoded(event) for event in self.arrived(data)]
+
+    def arrived(self, data: bytes) -> list[Event]:
+        """As `receive`, with the payloads of RESPONSE and RESET as they came: see `decoded`."""
         events: list[Event] = []
         for kind, stream, payload in self._reader.feed(data):
             if kind < frames.RESERVE:
@@ -253,13 +289,18 @@ class GatewaySession(_Session):
             entry.state = state
             if state == "closed":
                 del self._streams[stream]
-            if kind == frames.RESPONSE:
-                events.append((kind, stream, ResponseHead.decode(payload)))
-            elif kind == frames.RESET:
-                events.append((kind, stream, _json_object(payload)))
-            else:
-                events.append((kind, stream, payload))
+            events.append((kind, stream, payload))
         return events
+
+
+def decoded(event: Event) -> Event:
+    """An event of `GatewaySession.arrived` with the value that its kind has. Raises ProtocolError when there is no sense in it."""
+    kind, stream, payload = event
+    if kind == frames.RESPONSE:
+        return (kind, stream, ResponseHead.decode(payload))
+    if kind == frames.RESET:
+        return (kind, stream, _json_object(payload))
+    return event
 
 
 class RunnerSession(_Session):
@@ -269,6 +310,8 @@ class RunnerSession(_Session):
         super().__init__()
         self._slots = slots
         self._broken = False
+        self.keeps: dict[int, Attempt] = {}
+        """Streams that are to be kept and whose HEAD has not come yet. Whoever handles the HEAD takes the entry out."""
 
     def go_away(self) -> None:
         """Announce that no new call will be taken."""
@@ -287,8 +330,11 @@ class RunnerSession(_Session):
         return sum(1 for entry in self._streams.values() if entry.takes_slot)
 
     def respond(self, stream: int, head: ResponseHead) -> None:
+        self.respond_encoded(stream, head.encode())
+
+    def respond_encoded(self, stream: int, payload: bytes) -> None:
         if stream in self._streams:
-            self._out.append(frames.frame(frames.RESPONSE, stream, head.encode()))
+            self._out.append(frames.frame(frames.RESPONSE, stream, payload))
 
     def reset(self, stream: int, code: str, detail: str) -> None:
         """The call failed in a way that no HTTP answer can tell any more."""
@@ -308,6 +354,26 @@ class RunnerSession(_Session):
         if not self._broken:
             self._out.append(frames.frame(frames.DONE, stream))
 
+    def resumed(self, stream: int, *, takes_slot: bool) -> None:
+        """The attempt that RESUME asked for goes on here, with the slot that it holds already, if its code has not ended."""
+        entry = self._streams[stream]
+        entry.takes_slot = takes_slot
+        self._out.append(frames.frame(frames.ACCEPT, stream, b"" if takes_slot else frames.BYPASS))
+
+    def not_known(self, stream: int) -> None:
+        """RESUME asked for an attempt that is not here."""
+        del self._streams[stream]
+        self._out.append(frames.frame(frames.BUSY, stream))
+
+    def let_go(self, stream: int) -> bool:
+        """The call of this stream goes on without it, or elsewhere. Whether it holds a slot, which stays taken."""
+        entry = self._streams[stream]
+        takes_slot, entry.takes_slot = entry.takes_slot, False
+        if not self._broken:
+            self.reset(stream, MOVED, "the call goes on elsewhere")
+        self.done(stream)
+        return takes_slot
+
     def broken(self) -> list[int]:
         """The connection is lost: the streams whose callers are gone. Their slots stay taken until `done`."""
         self._broken = True
@@ -315,6 +381,13 @@ class RunnerSession(_Session):
 
     def receive(self, data: bytes) -> list[Event]:
         """Events in order. Raises ProtocolError when the gateway broke the rules."""
+        return [
+            (kind, stream, RequestHead.decode(value)) if kind == frames.HEAD else (kind, stream, value)
+            for kind, stream, value in self.arrived(data)
+        ]
+
+    def arrived(self, data: bytes) -> list[Event]:
+        """As `receive`, with the payload of HEAD as it came, for who reads it in a way of its own."""
         events: list[Event] = []
         for kind, stream, payload in self._reader.feed(data):
             if kind == frames.RESERVE:
@@ -329,6 +402,11 @@ class RunnerSession(_Session):
                     events.append(event)
                 continue
             entry = self._streams.get(stream)
+            if entry is None and kind == frames.RESUME:
+                # Open at once: what follows it in these bytes is meant for it. Its body was sent long ago.
+                self._streams[stream] = _Stream("running", takes_slot=False)
+                events.append((kind, stream, frames.decode_attempt(payload)))
+                continue
             if entry is None:
                 # The rest of a call that was refused as BUSY or has ended meanwhile: it was on its way before the gateway knew.
                 continue
@@ -340,12 +418,18 @@ class RunnerSession(_Session):
             entry.state = state
             if state == "closed":
                 self.done_unused(stream)
+                if kind == frames.RELEASE:
+                    events.append((kind, stream, None))
                 continue
-            events.append((kind, stream, RequestHead.decode(payload) if kind == frames.HEAD else payload))
+            if kind == frames.KEEP:
+                self.keeps[stream] = frames.decode_attempt(payload)
+                continue
+            events.append((kind, stream, payload))
         return events
 
     def done_unused(self, stream: int) -> None:
         """A reservation ended before its call came."""
+        self.keeps.pop(stream, None)
         self.done(stream)
 
     def _reserve(self, stream: int, payload: bytes) -> None:

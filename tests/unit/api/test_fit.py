@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from roost.client.config import Target
 from roost.control import deploy as control
 from roost.control.api import Api
-from roost.control.config import Target
 from roost.control.errors import ControlError
 from roost.control.events import Accepted, Done, Event, LogLine, Ready, Step, parse
 from roost.control.logs import once

@@ -21,7 +21,9 @@ from roost.core.model import Alias, Key, Revision, RevisionState, Runner, Runner
 from roost.core.placement import DEFAULT_MACHINE_TYPES, Node
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
+from roost.data.payloads import Payloads
 from roost.demand.board import Board
+from roost.demand.queue import Queue, Retention
 from roost.kit.hints import Hints
 from roost.link.directory import Directory
 from roost.store import MEMORY, Store
@@ -131,6 +133,7 @@ class World:
         self.clock = FakeClock()
         self.hints = Hints()
         self.board = Board()
+        self.queue = Queue(store.requests, self.hints, self.clock.now_ms, Retention())
         self.directory = Directory()
         self.logs_folder = folder / "logs"
         self.logs_folder.mkdir()
@@ -151,6 +154,8 @@ class World:
                 hash_secret=lambda secret: hash_secret(PEPPER, secret),
                 directory=self.directory,
                 board=self.board,
+                queue=self.queue,
+                payloads=Payloads(folder / "payloads"),
                 logs=RunnerLogs(self.logs_folder),
                 blobs=self.blobs,
                 builds=self.builds,

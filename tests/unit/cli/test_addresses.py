@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from roost.cli.addresses import block, key_in_shell
-from roost.control.config import Target
+from roost.client.config import Target
 from roost.control.events import Endpoint, Ready
 from roost.wire.manifest import Manifest
 from roost.wire.spec import AppSpec, EndpointSpec

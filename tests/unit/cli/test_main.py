@@ -92,6 +92,8 @@ def _nobodys_port() -> int:
         ["deploy", "app.py"],
         ["call", "me/hello"],
         ["apps", "list"],
+        ["requests", "list"],
+        ["queue", "size", "hello"],
         ["runners", "list"],
         ["keys", "list"],
         ["builds", "list"],

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
+from roost.client.config import Target
 from roost.control.api import Api
-from roost.control.config import Target
 
 TARGET = Target("http://127.0.0.1:8700", "id:secret", key_from="ROOST_KEY")
 

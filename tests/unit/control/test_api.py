@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from roost.control.config import Target
+from roost.client.config import Target
 from roost.control.errors import ControlError, LostContact, Unreachable
 from tests.unit.control.server import TARGET, Lines, Script, api
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from roost.control.config import Target
+from roost.client.config import Target
 from roost.control.errors import Unreachable
 from roost.control.probe import knock
 
@@ -24,7 +24,7 @@ def test_a_listening_port_is_somebody_and_a_closed_one_nobody() -> None:
 
 def test_httpx_comes_without_its_own_command_line_and_that_can_still_be_imported() -> None:
     code = (
-        "import sys; from roost.control.lighthttp import httpx; assert httpx.Client\n"
+        "import sys; from roost.client.lighthttp import httpx; assert httpx.Client\n"
         "assert not {'rich', 'pygments', 'click'} & set(sys.modules), 'heavy'\n"
         "import httpx._main"
     )

@@ -88,7 +88,7 @@ def test_an_example_imports_what_every_author_has_and_the_rest_in_its_methods(ap
 
 
 def test_hello_is_the_app_of_the_readme():
-    (readme,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    readme, *_ = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     hello = ast.parse((FOLDER / "hello.py").read_text())
     assert ast.get_docstring(hello)
     assert [ast.dump(node) for node in hello.body[1:]] == [ast.dump(node) for node in ast.parse(readme).body]

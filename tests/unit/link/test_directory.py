@@ -29,3 +29,23 @@ def test_what_an_older_connection_says_about_held_calls_is_no_news() -> None:
     entry = directory.add("r", "rev", 1, newer, 0)  # type: ignore[arg-type]
     directory.holds(older, 1, 0)  # type: ignore[arg-type]
     assert entry.free == 1
+
+
+def test_a_resumed_call_moves_from_held_to_in_flight_and_is_never_counted_twice() -> None:
+    directory, connection = Directory(), Connection()
+    entry = directory.add("r", "rev", 2, connection, 1_000, held=1)  # type: ignore[arg-type]
+    directory.took_over(connection)  # type: ignore[arg-type]
+    assert (entry.in_flight, entry.held, entry.free) == (1, 0, 1)
+    directory.holds(connection, 0, 2_000)  # type: ignore[arg-type]
+    assert (entry.in_flight, entry.held, entry.free, entry.busy) == (1, 0, 1, 1)
+    directory.ended(connection, 3_000)  # type: ignore[arg-type]
+    assert (entry.free, entry.busy, entry.idle_since_ms) == (2, 0, 3_000)
+
+
+def test_the_end_of_a_resumed_call_on_an_older_connection_frees_nothing_on_the_newer() -> None:
+    directory, older, newer = Directory(), Connection(), Connection()
+    directory.add("r", "rev", 1, older, 0, held=1)  # type: ignore[arg-type]
+    directory.took_over(older)  # type: ignore[arg-type]
+    entry = directory.add("r", "rev", 1, newer, 0, held=1)  # type: ignore[arg-type]
+    directory.ended(older, 0)  # type: ignore[arg-type]
+    assert (entry.in_flight, entry.held, entry.free) == (0, 1, 0)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 import roost
 from roost.runner.direct import Direct, in_front_of
 from roost.runner.dispatch import Call
+from roost.runner.heads import request_of
 from roost.runner.logs import Output, current_call
 from roost.sdk.app import create, forget
 from roost.sdk.asgi import build_asgi
@@ -47,8 +48,9 @@ class Recorder:
     def __init__(self) -> None:
         self.said: list[Any] = []
 
-    def respond(self, stream: int, head: ResponseHead) -> None:
-        self.said.append((head.status, head.headers))
+    def respond(self, stream: int, head: bytes) -> None:
+        read = ResponseHead.decode(head)
+        self.said.append((read.status, read.headers))
 
     def send_body(self, stream: int, data: bytes, *, end: bool = False) -> bool:
         self.said.append((data, end))
@@ -62,6 +64,9 @@ class Recorder:
 
     def done(self, stream: int) -> None:
         self.said.append("done")
+
+    def clear(self, stream: int) -> bool:
+        return True
 
     async def drained(self, stream: int) -> None:
         pass
@@ -81,7 +86,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Short]:
 
 def call(path: bytes, wire: Recorder) -> Call:
     head = RequestHead("POST", path, b"", [(b"content-type", b"application/json"), (b"x-fal-request-id", b"one")])
-    return Call(1, head, wire, Output())
+    return Call(1, request_of(head), wire, Output())
 
 
 async def test_a_call_over_the_link_takes_the_short_way_and_is_tagged(app: Short):

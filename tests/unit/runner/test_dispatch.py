@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from roost.runner.dispatch import Call
+from roost.runner.heads import request_of
 from roost.runner.logs import Output
 from roost.wire.frames import RequestHead, ResponseHead
 
@@ -18,8 +19,8 @@ class Recorder:
     def __init__(self) -> None:
         self.said: list[tuple[Any, ...]] = []
 
-    def respond(self, stream: int, head: ResponseHead) -> None:
-        self.said.append(("respond", head.status))
+    def respond(self, stream: int, head: bytes) -> None:
+        self.said.append(("respond", ResponseHead.decode(head).status))
 
     def send_body(self, stream: int, data: bytes, *, end: bool = False) -> bool:
         self.said.append(("body", data, end))
@@ -34,6 +35,9 @@ class Recorder:
     def done(self, stream: int) -> None:
         self.said.append(("done",))
 
+    def clear(self, stream: int) -> bool:
+        return True
+
     async def drained(self, stream: int) -> None:
         pass
 
@@ -42,7 +46,7 @@ class Recorder:
 
 
 def call(wire: Recorder, head: RequestHead | None = None) -> Call:
-    return Call(1, head or RequestHead("POST", b"/a%20b", b"q=1", [(b"x-fal-request-id", b"id-1")]), wire, Output())
+    return Call(1, request_of(head or RequestHead("POST", b"/a%20b", b"q=1", [(b"x-fal-request-id", b"id-1")])), wire, Output())
 
 
 async def test_the_app_sees_the_request_as_any_asgi_server_would_show_it():

@@ -21,13 +21,13 @@ from roost.store.sqlite import SqliteDriver
 @pytest.fixture
 async def driver(tmp_path: Path) -> AsyncIterator[SqliteDriver]:
     driver = await SqliteDriver.open(tmp_path / "roost.db")
-    await driver.write(lambda tx: tx.script("CREATE TABLE pages (page BLOB)"))
+    await driver.write(lambda tx: tx.script("CREATE TABLE pages (page BLOB)"), "test")
     yield driver
     await driver.close()
 
 
 async def write_page(driver: SqliteDriver, size: int = 1) -> int:
-    return await driver.write(lambda tx: tx.run("INSERT INTO pages VALUES (:page)", {"page": b"x" * size}))
+    return await driver.write(lambda tx: tx.run("INSERT INTO pages VALUES (:page)", {"page": b"x" * size}), "test")
 
 
 async def pages(driver: SqliteDriver) -> int:
@@ -51,7 +51,7 @@ class Gate:
 
 async def behind(gate: Gate, driver: SqliteDriver, writes: int, size: int = 1) -> list[asyncio.Task[int]]:
     """Writes that are certain to be in one batch, which begins when the gate opens."""
-    held = asyncio.ensure_future(driver.write(gate.work))
+    held = asyncio.ensure_future(driver.write(gate.work, "test"))
     await asyncio.to_thread(gate.entered.wait)
     waiting = [asyncio.ensure_future(write_page(driver, size)) for _ in range(writes)]
     await asyncio.sleep(0)
@@ -74,7 +74,7 @@ async def test_no_row_of_a_batch_can_be_read_before_its_commit(driver: SqliteDri
         tx.run("INSERT INTO pages VALUES (x'00')")
         gate.work(tx)
 
-    held = asyncio.ensure_future(driver.write(write_and_wait))
+    held = asyncio.ensure_future(driver.write(write_and_wait, "test"))
     await asyncio.to_thread(gate.entered.wait)
     assert await pages(driver) == 0
     gate.open()
@@ -84,7 +84,7 @@ async def test_no_row_of_a_batch_can_be_read_before_its_commit(driver: SqliteDri
 
 async def test_a_full_database_fails_the_whole_batch_and_recovers_when_there_is_room(driver: SqliteDriver) -> None:
     limit = await driver.read(lambda tx: tx.rows("PRAGMA page_count")[0]["page_count"]) + 3
-    await driver.write(lambda tx: tx.rows(f"PRAGMA max_page_count = {limit}"))
+    await driver.write(lambda tx: tx.rows(f"PRAGMA max_page_count = {limit}"), "test")
     waiting = await behind(Gate(), driver, writes=20, size=3_000)
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(outcome, DiskTrouble) and "disk is full" in outcome.detail and outcome.hint for outcome in outcomes)
@@ -92,7 +92,7 @@ async def test_a_full_database_fails_the_whole_batch_and_recovers_when_there_is_
     assert outcomes[0].status == 503  # type: ignore[union-attr]
     assert await pages(driver) == 0
 
-    await driver.write(lambda tx: tx.rows("PRAGMA max_page_count = 1000000"))
+    await driver.write(lambda tx: tx.rows("PRAGMA max_page_count = 1000000"), "test")
     assert await write_page(driver, 3_000) == 1
     assert await pages(driver) == 1
 
@@ -128,7 +128,7 @@ async def test_each_commit_is_synced_and_foreign_keys_are_checked(driver: Sqlite
     def settings(tx: Writing) -> list[object]:
         return [next(iter(tx.rows(f"PRAGMA {name}")[0].values())) for name in ("journal_mode", "synchronous", "foreign_keys")]
 
-    assert await driver.write(settings) == ["wal", 2, 1]
+    assert await driver.write(settings, "test") == ["wal", 2, 1]
 
 
 async def test_a_reader_cannot_write(driver: SqliteDriver) -> None:
@@ -152,7 +152,7 @@ async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 async def test_closing_leaves_one_file_no_thread_and_no_descriptor(tmp_path: Path) -> None:
     for _ in range(3):
         driver = await SqliteDriver.open(tmp_path / "roost.db")
-        await driver.write(lambda tx: tx.rows("SELECT 1"))
+        await driver.write(lambda tx: tx.rows("SELECT 1"), "test")
         assert _held(tmp_path) and _lanes()
         await driver.close()
     assert [file.name for file in tmp_path.iterdir()] == ["roost.db"]

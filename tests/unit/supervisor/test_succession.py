@@ -29,7 +29,7 @@ class Story:
         return self.told(succession.loaded(self.state, number, self.now_ms))
 
     def serving(self, number: int) -> tuple[Order, ...]:
-        return self.told(succession.serving(self.state, number))
+        return self.told(succession.serving(self.state, number, self.now_ms))
 
     def restart(self) -> tuple[Order, ...]:
         return self.told(succession.restart(self.state, self.now_ms))
@@ -185,6 +185,27 @@ def test_quick_deaths_wait_longer_each_time_up_to_five_seconds() -> None:
     assert story.ended(10) == (EndBuilds(10), Start(11)), "it lived long enough"
     story.ended(11)
     assert (succession.deadline_ms(story.state) or 0) - story.now_ms == 100, "and the waits begin anew"
+
+
+def test_a_server_that_is_killed_again_and_again_in_its_service_is_followed_at_once_each_time() -> None:
+    story = serving()
+    story.ended(1)
+    for number in range(2, 10):
+        story.loaded(number)
+        story.serving(number)
+        story.after(succession.SERVED_MS)
+        assert story.ended(number) == (EndBuilds(number), Start(number + 1))
+
+
+def test_a_server_that_dies_as_soon_as_it_serves_does_not_spin() -> None:
+    story = serving()
+    story.ended(1)
+    for number in range(2, 5):
+        story.loaded(number)
+        story.serving(number)
+        story.after(succession.SERVED_MS - 1)
+        assert story.ended(number) == (EndBuilds(number),)
+        assert story.at_deadline() == (Start(number + 1),)
 
 
 def test_a_server_that_never_served_is_given_up_after_five_tries() -> None:

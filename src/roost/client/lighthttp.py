@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from roost.client.errors import ClientError
+
 _COMMAND_LINE = "httpx._main"
 
 if "httpx" not in sys.modules:
@@ -11,6 +13,9 @@ if "httpx" not in sys.modules:
     sys.modules[_COMMAND_LINE] = None  # type: ignore[assignment]
     try:
         import httpx
+    except ModuleNotFoundError as missing:
+        # In a runner only what the app asked for is installed.
+        raise ClientError("Calling other apps needs the package httpx.", hint="Add 'httpx' to the app's requirements.") from missing
     finally:
         del sys.modules[_COMMAND_LINE]
 else:

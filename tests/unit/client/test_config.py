@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from roost.control import config
-from roost.control.config import Target
-from roost.control.errors import ControlError
+from roost.client import config
+from roost.client.config import Target
+from roost.client.errors import ConfigError
 
 FILE = """
 profile = "work"
@@ -68,7 +68,7 @@ def test_a_variable_names_another_file(home: dict[str, str], tmp_path: Path) -> 
 
 
 def test_an_unknown_profile_is_named_with_those_that_exist(home: dict[str, str]) -> None:
-    with pytest.raises(ControlError) as refused:
+    with pytest.raises(ConfigError) as refused:
         config.resolve(profile="wrok", env=home)
     assert "no profile 'wrok'" in refused.value.detail
     assert refused.value.hint == "It has: home, work."
@@ -78,7 +78,7 @@ def test_an_unknown_profile_is_named_with_those_that_exist(home: dict[str, str])
 def test_a_file_that_cannot_be_understood_is_named(home: dict[str, str], text: str) -> None:
     path = Path(home["ROOST_HOME"]) / "config.toml"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ControlError) as refused:
+    with pytest.raises(ConfigError) as refused:
         config.resolve(env=home)
     assert str(path) in refused.value.detail
 
@@ -99,14 +99,14 @@ def test_addresses_may_be_a_host_a_host_and_port_or_a_url(text: str, url: str) -
 
 @pytest.mark.parametrize("text", ["ftp://host", "http://", "host:port", "http://h/?q=1", ":8700"])
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ControlError) as refused:
+    with pytest.raises(ConfigError) as refused:
         config.base_url(text)
     assert repr(text) in refused.value.detail
 
 
 @pytest.mark.parametrize("key", ["nocolon", ":secret", "id:", "id:sec ret", "id:gehe\u00efm", "id:a\nb"])
 def test_what_is_no_key_is_refused_without_repeating_it(key: str, tmp_path: Path) -> None:
-    with pytest.raises(ControlError) as refused:
+    with pytest.raises(ConfigError) as refused:
         config.resolve(key=key, env={"ROOST_HOME": str(tmp_path)})
     assert refused.value.detail == "The key from --key is not of the form id:secret."
 
@@ -114,3 +114,19 @@ def test_what_is_no_key_is_refused_without_repeating_it(key: str, tmp_path: Path
 @pytest.mark.parametrize(("host", "is_local"), [("localhost:1", True), ("127.0.0.1:1", True), ("[::1]:1", True), ("10.0.0.1:1", False)])
 def test_servers_on_this_machine_are_known(host: str, is_local: bool) -> None:
     assert Target(config.base_url(host), "").is_local is is_local
+
+
+FAL = {"FAL_KEY": "fal:secret", "FAL_KEY_ID": "id", "FAL_KEY_SECRET": "part"}
+
+
+def test_keys_of_the_official_client_come_last(home: dict[str, str], tmp_path: Path) -> None:
+    bare = {"ROOST_HOME": str(tmp_path / "bare")}
+    assert config.resolve(env={**home, **FAL}).key == "w:secret"
+    assert config.resolve(env={**bare, **FAL}).key == "fal:secret"
+    assert config.resolve(env={**bare, "FAL_KEY_ID": "id", "FAL_KEY_SECRET": "part"}).key == "id:part"
+
+
+def test_code_in_a_runner_never_reads_the_profile_of_whoever_runs_the_server(home: dict[str, str]) -> None:
+    env = {**home, "ROOST_RUNNER": "1", "ROOST_HOST": "http://h:1", "ROOST_USER_NICKNAME": "ada"}
+    assert config.resolve(env=env) == Target("http://h:1", "", "ada")
+    assert config.resolve(env={**env, "ROOST_KEY": "r:secret"}) == Target("http://h:1", "r:secret", "ada", "ROOST_KEY")

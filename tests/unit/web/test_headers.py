@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from roost.gateway.headers import MAX_RESPONSE_HEAD, to_app, to_caller
+from roost.web.headers import MAX_RESPONSE_HEAD, to_app, to_caller
 from roost.wire.frames import Headers
 
 

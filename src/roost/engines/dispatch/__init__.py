@@ -1,0 +1,1 @@
+"""Queued requests to runners and back: the engine, and one attempt at a time."""

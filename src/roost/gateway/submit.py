@@ -1,0 +1,164 @@
+"""Taking a request into the queue: answered only when it is on disk (ARCHITECTURE §1, promise 1; spec: queue.md §1, §8).
+
+The body is read whole first. What is larger than 64 KB becomes a payload file, durable before the row that names it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl, unquote
+
+from roost.core import retry, submits
+from roost.core.admission import Refuse
+from roost.core.requests import ANONYMOUS, Content, Input, NewRequest, OtherBody, Request, RequestState, Submitted
+from roost.data.payloads import INLINE, Growing, Payloads
+from roost.demand.queue import Queue
+from roost.gateway.body import Body
+from roost.gateway.resolve import Target
+from roost.gateway.slots import refusal
+from roost.web import headers as fields
+from roost.web.answers import Scope
+from roost.web.auth import Principal
+from roost.wire import ids
+from roost.wire.errors import RoostError
+from roost.wire.spec import AppSpec
+
+_PORTION: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who submits."""
+
+    principal: Principal | None
+    client: str
+    """Address of the other end."""
+
+    @property
+    def account(self) -> str:
+        return self.principal.owner if self.principal is not None else ANONYMOUS
+
+
+class Submits:
+    """Makes durable requests out of HTTP ones."""
+
+    def __init__(
+        self, queue: Queue, payloads: Payloads, spec_of: Callable[[str], Awaitable[AppSpec | None]], now_ms: Callable[[], int]
+    ) -> None:
+        """`spec_of` answers the spec of a revision."""
+        self._queue = queue
+        self._payloads = payloads
+        self._spec_of = spec_of
+        self._now_ms = now_ms
+
+    async def accept(self, scope: Scope, target: Target, sender: Sender, body: Body) -> Request:
+        """The request, on disk. With an idempotency key that was used before: the request of that time.
+
+        Raises RoostError: `bad_request`, `queue_full`, `unprocessable` (a key that came with another request), or what the store says when it
+        cannot take it; then nothing was accepted, or nobody will ever hear of it.
+        """
+        now_ms = self._now_ms()
+        route = target.route
+        owns = sender.principal is not None and sender.principal.owner == route.owner
+        given = dict(scope["headers"])
+        wishes = submits.read(
+            lambda name: _text(given.get(name)),
+            _parameters(scope["query_string"]),
+            default_deadline_ms=route.request_start_timeout_ms if owns else None,
+            now_ms=now_ms,
+        )
+        if isinstance(wishes, Refuse):
+            raise refusal(wishes)
+        if wishes.longest_queue is not None and self._queue.queued(route.application) > wishes.longest_queue:
+            raise _queue_full(route.application, self._queue.queued(route.application), wishes.longest_queue)
+        spec = await self._spec_of(route.revision_id)
+        query = submits.without_consumed(scope["query_string"])
+        request_id = ids.request_id()
+        request = Request(
+            seq=0,
+            id=request_id,
+            owner=route.owner,
+            name=route.name,
+            environment=route.environment,
+            caller=sender.account,
+            state=RequestState.IN_QUEUE,
+            priority=wishes.priority,
+            attempt=0,
+            deaths=0,
+            used=(),
+            created_ms=now_ms,
+            due_ms=None,
+            deadline_ms=wishes.deadline_ms,
+            hint=wishes.hint,
+            rules=retry.rules_of(spec, scope["headers"], owns=owns),
+            store_io=wishes.store_io,
+            endpoint=unquote(target.path.decode("latin-1")),
+            method=scope["method"],
+            gateway_request_id=request_id,
+        )
+        headers = fields.stored(scope["headers"], client=sender.client, scheme=scope["scheme"], key_used=sender.principal is not None)
+        fingerprint = await _fingerprint(scope["method"], target.path, query, body) if wishes.idempotency_key else ""
+        content = await self._kept(body)
+        sent = Input(scope["method"], target.path, query, tuple(headers), content)
+        # When its fate is not known the file stays: a row may name it. What no row names is swept at the next start.
+        answer = await self._queue.submit(NewRequest(request, sent, wishes.idempotency_key, fingerprint))
+        if not isinstance(answer, Submitted) and content.file:
+            await self._payloads.remove((content.file,))
+        if isinstance(answer, OtherBody):
+            raise _other_request(wishes.idempotency_key, answer, fingerprint)
+        return answer.request
+
+    async def _kept(self, body: Body) -> Content:
+        """The body as rows keep it, durable if it is in a file."""
+        if body.size <= INLINE:
+            return Content(body.size, body.read(0, body.size))
+        growing = Growing(self._payloads)
+        try:
+            for start in range(0, body.size, _PORTION):
+                await growing.add(body.read(start, _PORTION))
+            return await growing.end()
+        finally:
+            growing.discard()
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode("latin-1") if value is not None else None
+
+
+def _parameters(query: bytes) -> Mapping[str, str]:
+    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if b"fal_" in query else {}
+
+
+async def _fingerprint(method: str, path: bytes, query: bytes, body: Body) -> str:
+    """What tells this request from another one under the same idempotency key. Header fields do not: clients change them when they try again."""
+    digest = hashlib.sha256(b"\n".join((method.encode(), path, query, b"")))
+    for start in range(0, body.size, _PORTION):
+        portion = body.read(start, _PORTION)
+        if body.size <= _PORTION:
+            digest.update(portion)
+        else:
+            await asyncio.to_thread(digest.update, portion)
+    return digest.hexdigest()
+
+
+def _other_request(key: str, answer: OtherBody, fingerprint: str) -> RoostError:
+    return RoostError(
+        "unprocessable",
+        f"Idempotency-Key {key!r} was used for another request, {answer.request.id}: "
+        f"that one's fingerprint is {answer.fingerprint}, this one's is {fingerprint}",
+        hint="Send the same method, path, query and body again, or a new key.",
+    )
+
+
+def _queue_full(application: str, queued: int, longest: int) -> RoostError:
+    error = RoostError(
+        "queue_full",
+        f"{queued} requests of {application} wait already, and fal_max_queue_length allows {longest}",
+        hint="Try again later, or without fal_max_queue_length.",
+    )
+    error.headers = ((b"retry-after", b"1"),)
+    return error

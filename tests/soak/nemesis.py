@@ -1,0 +1,52 @@
+"""What strikes a server while callers use it, and how it is seen to come back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from tests.system.probing import Connection
+from tests.system.roosts import Roost
+
+
+async def kill_server(roost: Roost) -> float:
+    """kill -9 of the server; answers the seconds until the next one answers."""
+    pid = await asyncio.to_thread(roost.server_pid)
+    began = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    await answers(roost)
+    return time.monotonic() - began
+
+
+async def answers(roost: Roost, patience_s: float = 60) -> None:
+    """Back when the server answers. The listening socket outlives servers: a call made while there is none is answered by the next."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        with contextlib.suppress(OSError, EOFError, asyncio.TimeoutError):
+            connection = await Connection.open(f"{roost.host}:{roost.port}")
+            try:
+                if (await asyncio.wait_for(connection.ask("GET", "/health", []), 20)).status == 200:
+                    return
+            finally:
+                await connection.close()
+        assert time.monotonic() < deadline, f"no answer for {patience_s:g} s"
+        await asyncio.sleep(0.01)
+
+
+async def again_and_again(strike: Callable[[], Coroutine[Any, Any, Any]], every_s: float, work: Awaitable[Any]) -> list[Any]:
+    """Strike at this pace while the work goes on; answers what each strike answered."""
+    going = asyncio.ensure_future(work)
+    seen: list[Any] = []
+    next_at = time.monotonic() + every_s
+    while not going.done():
+        await asyncio.wait([going], timeout=max(0.0, next_at - time.monotonic()))
+        if not going.done():
+            seen.append(await strike())
+            next_at = max(next_at + every_s, time.monotonic())
+    await going
+    return seen
