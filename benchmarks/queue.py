@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -77,8 +77,15 @@ def idle(bench: Bench, roost: Roost, jobs: str) -> None:
     bench.record("idle.result_p99", "ms", [percentile(done, 99)])
 
 
-def ask(connection: http.client.HTTPConnection, roost: Roost, method: str, path: str, body: bytes | None = None) -> bytes:
-    connection.request(method, path, body=body, headers={"content-type": "application/json", **roost.auth})
+def ask(
+    connection: http.client.HTTPConnection,
+    roost: Roost,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    fields: Mapping[str, str] | None = None,
+) -> bytes:
+    connection.request(method, path, body=body, headers={"content-type": "application/json", **roost.auth, **(fields or {})})
     response = connection.getresponse()
     content = response.read()
     if response.status not in (200, 202):
@@ -109,7 +116,8 @@ def submits(bench: Bench, roost: Roost, held: str) -> None:
 @contextlib.contextmanager
 def slot_taken(roost: Roost, held: str, seconds: int = 600) -> Iterator[None]:
     connection = http.client.HTTPConnection("127.0.0.1", roost.port, timeout=30)
-    submitted = json.loads(ask(connection, roost, "POST", f"/_queue{held}", b'{"n": %d}' % seconds))
+    # Without a retry: killed is killed.
+    submitted = json.loads(ask(connection, roost, "POST", f"/_queue{held}", b'{"n": %d}' % seconds, {"x-fal-no-retry": "1"}))
     path = f"/_queue{held}/requests/{submitted['request_id']}"
     until("the slot is taken", lambda: json.loads(ask(connection, roost, "GET", f"{path}/status"))["status"] == "IN_PROGRESS")
     try:

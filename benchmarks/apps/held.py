@@ -12,7 +12,7 @@ class Input(BaseModel):
 
 
 class Held(roost.App):
-    min_concurrency = 1
+    keep_alive = 300
     max_concurrency = 1
     max_multiplexing = 1
 

@@ -10,7 +10,7 @@ class Input(BaseModel):
 
 
 class Jobs(roost.App):
-    min_concurrency = 1
+    keep_alive = 300
     max_concurrency = 1
     max_multiplexing = 64
 

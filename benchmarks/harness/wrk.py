@@ -33,10 +33,16 @@ class Post:
     url: str
     body: str
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    traced: bool = False
+    """Each call's head differs from all others, as those of callers with tracing do."""
 
     def script(self) -> str:
         lines = ['wrk.method = "POST"', f"wrk.body = {_quoted(self.body)}", 'wrk.headers["Content-Type"] = "application/json"']
         lines += [f"wrk.headers[{_quoted(name)}] = {_quoted(value)}" for name, value in self.headers.items()]
+        if self.traced:
+            lines.append("local n = 0")
+            name = 'wrk.headers["traceparent"] = string.format("00-%032x-0000000000000001-01", n)'
+            lines.append(f"request = function()\n  n = n + 1\n  {name}\n  return wrk.format()\nend")
         return "\n".join(lines) + _DONE
 
 

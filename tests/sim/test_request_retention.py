@@ -7,16 +7,16 @@ from roost.testkit.script import Answer, Script, always
 from tests.sim.conftest import Another
 
 BIG = b"x" * 100_000
-HOUR_S = 3600.0
+HOUR_S = 3_600
 
 
 async def test_a_request_and_its_files_are_gone_after_their_time_and_not_before(another: Another) -> None:
-    world = await another(Settings(request_days=0.5))
+    world = await another(Settings(request_days=1 / 24))
     await world.app(Script(answer=always(Answer(body=BIG))))
     request_id = await world.submit(body=BIG)
     await world.advance(5)
     assert len(await world.server.store.requests.payload_files()) == 2
-    await world.advance(11.9 * HOUR_S)
+    await world.advance(0.9 * HOUR_S)
     assert (await world.result(request_id)).body == BIG
     await world.advance(0.2 * HOUR_S)
     assert (await world.result(request_id)).status == 404
@@ -38,7 +38,7 @@ async def test_many_expired_requests_go_without_keeping_others_waiting(another: 
     world = await another(Settings(request_days=0.01))
     await world.app(max_multiplexing=64)
     await world.submits(600)
-    await world.advance(0.5 * HOUR_S)
+    await world.advance(0.3 * HOUR_S)
     assert await world.server.store.requests.list(limit=1000) == ()
 
 

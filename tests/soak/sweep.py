@@ -196,12 +196,12 @@ def deploy(roost: Roost, folder: Path, classes: Iterable[str] = CLASSES) -> None
 
 
 def learn(one: Target) -> tuple[list[str], list[str]]:
-    """The points that the workload visits, and those that only a server visits which takes over in the middle of it."""
-    before = set(one.names())
+    """The points that the workload visits, and those that a server visits which starts, or takes over in the middle of it."""
+    at_start = {name for name in one.names() if on_the_path(name)}
     asyncio.run(one.suffer(None, LONGER))
-    usual = [name for name in dict.fromkeys(one.names()) if on_the_path(name) and name not in before]
+    usual = [name for name in dict.fromkeys(one.names()) if on_the_path(name) and name not in at_start]
     asyncio.run(one.suffer(Strike("none", "kill", at_start=True), LONGER))
-    later = [name for name in dict.fromkeys(one.names()) if on_the_path(name) and name not in before and name not in usual]
+    later = [name for name in dict.fromkeys(one.names()) if on_the_path(name) and name not in usual]
     return usual, later
 
 
@@ -225,11 +225,12 @@ def in_the_source() -> set[str]:
 
 
 def strikes_at(usual: Sequence[str], later: Sequence[str]) -> list[Strike]:
-    """kill -9 at each point, at its first visit and at a later one; and an error at each, which may or may not have had its effect."""
+    """kill -9 at each point, at its first visit and at a later one; an error at each, which may or may not have had its effect; and both once
+    more in the server that takes over from a killed one."""
     strikes: list[Strike] = []
     for point in usual:
         strikes += [Strike(point, "kill"), Strike(point, "kill", visit=5), Strike(point, "raise"), Strike(point, "raise", visit=3)]
-    for point in later:
+    for point in (*usual, *later):
         strikes += [Strike(point, "kill", at_start=True), Strike(point, "raise", at_start=True)]
     for moment in ("before", "after"):
         # A slot that was reserved and is not used: only a claim that fails leaves one.

@@ -30,8 +30,6 @@ MOST_DEATHS: Constant = 3
 """A request in which so many runners died is not given another one."""
 FIRST_PAUSE_MS: Constant = 1_000
 LONGEST_PAUSE_MS: Constant = 60_000
-KEPT_MS: Constant = 30 * 24 * 3_600_000
-KEPT_BRIEFLY_MS: Constant = 3_600_000
 
 _SERVER_STATUSES: Constant = (503, 504)
 _YES: Constant = ("1", "true")
@@ -149,11 +147,6 @@ def cancelled() -> Final:
 def expired(request: Request) -> Final:
     """The end of a request whose start deadline passed while it waited."""
     return _too_late(request, None, "", None)
-
-
-def kept_ms(request: Request, kept: int = KEPT_MS, briefly: int = KEPT_BRIEFLY_MS) -> int:
-    """How long its result stays after its end (GAPS B5)."""
-    return kept if request.store_io else briefly
 
 
 # --- the rules of one request ------------------------------------------------------------------------------------------------

@@ -105,9 +105,8 @@ class Lines:
         if line is None:
             line = self._lines[request.application] = Line()
         line.waiting[_place_of(request)] = request
-        if request.deadline_ms is not None:
-            self._with_deadline += 1
-            heapq.heappush(self._deadlines, (request.deadline_ms, request.seq, request.id))
+        self._with_deadline += request.deadline_ms is not None
+        self._watch_deadline(request)
         if request.due_ms is not None:
             self._with_due += 1
             if request.due_ms > now_ms:
@@ -161,7 +160,14 @@ class Lines:
             return False
         self._held.discard(id)
         request = self._waiting(id)
-        return request is not None and self._offer(request, now_ms)
+        if request is None:
+            return False
+        self._watch_deadline(request)
+        return self._offer(request, now_ms)
+
+    def _watch_deadline(self, request: Request) -> None:
+        if request.deadline_ms is not None:
+            heapq.heappush(self._deadlines, (request.deadline_ms, request.seq, request.id))
 
     def runners_before(self, id: str) -> tuple[str, ...]:
         """Where earlier attempts of it were; known since this server started."""
@@ -187,10 +193,11 @@ class Lines:
             request = self._waiting(request_id)
             if request is not None and request.deadline_ms == deadline_ms:
                 found.append(request)
+        found = [request for request in {request.id: request for request in found}.values() if request.id not in self._held]
         for request in found:
-            # Kept for the next question: the write that ends it may fail.
-            heapq.heappush(self._deadlines, (request.deadline_ms or 0, request.seq, request.id))
-        return tuple(request for request in {request.id: request for request in found}.values() if request.id not in self._held)
+            # Kept for the next question: the write that ends it may fail. One that is held comes back when it is let go.
+            self._watch_deadline(request)
+        return tuple(found)
 
     def next_moment(self) -> int | None:
         """When the next back-off or start deadline of a waiting request ends."""

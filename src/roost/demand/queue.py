@@ -26,13 +26,15 @@ from roost.demand.lines import Lines
 from roost.kit import hints as nudges
 from roost.kit import log
 from roost.kit.hints import Hints
-from roost.store.errors import StoreError
+from roost.store.errors import StoreClosed, StoreError
 from roost.store.requests import Requests
 
 T = TypeVar("T")
 
 FLEET_HINT_S: Constant = 0.05
 """While requests wait already, the fleet hears of more of them together."""
+LOOK_AGAIN_S: Constant = 1.0
+"""After a row could not be read that must be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,8 @@ class NotFound:
 class Retention:
     """How long results are kept (GAPS B5)."""
 
-    kept_ms: int = retry.KEPT_MS
-    briefly_ms: int = retry.KEPT_BRIEFLY_MS
+    kept_ms: int = 30 * 24 * 3_600_000
+    briefly_ms: int = 3_600_000
     """With `X-Fal-Store-IO: 0`."""
 
 
@@ -80,6 +82,7 @@ class Queue:
         self._watches: dict[str, set[Watch]] = {}
         self._doubtful: set[str] = set()
         """Requests whose row must be read before anything is done with them."""
+        self._second_look: asyncio.TimerHandle | None = None
         self._verbs: set[asyncio.Task[Any]] = set()
         self._writes = _Writes()
         self.on_ready: Callable[[str], None] = lambda application: None
@@ -105,6 +108,8 @@ class Queue:
 
     async def close(self) -> None:
         """Wait for what goes on though its caller has left."""
+        if self._second_look is not None:
+            self._second_look.cancel()
         if self._verbs:
             await asyncio.wait(list(self._verbs))
 
@@ -344,8 +349,7 @@ class Queue:
 
         Writes under way may be stored and not yet known; differences that they explain are left for a quieter moment.
         """
-        for request_id in list(self._doubtful):
-            await self._settle(request_id)
+        await self._settle_doubtful()
         known, writing, begun = self._lines.counts(), self._writes.now, self._writes.begun
         stored = await self._store.counts()
         difference = sum(abs(known.get(key, 0) - stored.get(key, 0)) for key in known.keys() | stored.keys())
@@ -429,8 +433,11 @@ class Queue:
         self._doubt(id)
         try:
             row = await self._store.get(id)
+        except StoreClosed:
+            return None
         except Exception as error:
             log.exception("queue.in_doubt", error, request=id)
+            self._look_again()
             return None
         self._doubtful.discard(id)
         if row is None:
@@ -440,6 +447,18 @@ class Queue:
         if self._lines.let_go(id, self._now_ms()):
             self._announce(row.application)
         return self._lines.find(id, self._now_ms()) or row
+
+    def _look_again(self) -> None:
+        if self._second_look is None:
+            self._second_look = asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._look_at_doubtful)
+
+    def _look_at_doubtful(self) -> None:
+        self._second_look = None
+        self._aside(self._settle_doubtful())
+
+    async def _settle_doubtful(self) -> None:
+        for request_id in list(self._doubtful):
+            await self._settle(request_id)
 
     async def _read_all_again(self) -> int:
         """Take in all that live as they are stored; how many brought news."""

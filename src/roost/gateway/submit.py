@@ -59,7 +59,7 @@ class Submits:
         """The request, on disk. With an idempotency key that was used before: the request of that time.
 
         Raises RoostError: `bad_request`, `queue_full`, `unprocessable` (a key that came with another request), or what the store says when it
-        cannot take it; then nothing was accepted, or nobody will ever hear of it.
+        cannot take it. That may be wrong about a request that did reach the disk: who sends it again does so under an idempotency key.
         """
         now_ms = self._now_ms()
         route = target.route

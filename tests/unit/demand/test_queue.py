@@ -55,6 +55,7 @@ async def test_a_request_in_doubt_goes_to_nobody_until_its_row_could_be_read(ben
         await bench.queue.claim(request, claim)
     assert bench.queue.next(APP, NOW) is None
     bench.driver.cannot_read = False
+    # It looks again by itself after a moment; this is that moment.
     await bench.queue.reconcile()
     under_way = bench.queue.find("a")
     assert under_way is not None and (under_way.state, under_way.attempt) == (RequestState.IN_PROGRESS, 1)
@@ -194,6 +195,17 @@ async def test_an_expired_request_is_answered_until_it_is_ended(bench: Bench) ->
     assert ended is not None and (ended.status, ended.error_type, ended.timeout_type) == (504, "request_timeout", "user")
     assert bench.queue.due_and_expired(bench.now_ms) == ()
     assert bench.queue.next_moment(bench.now_ms) is None
+
+
+async def test_a_request_that_is_being_claimed_when_its_time_ends_is_looked_at_when_it_comes_back(bench: Bench) -> None:
+    await bench.queue.submit(new("a", deadline_ms=NOW + 500))
+    request = bench.queue.next(APP, NOW)
+    assert request is not None
+    bench.now_ms = NOW + 500
+    assert bench.queue.due_and_expired(bench.now_ms) == ()
+    assert bench.queue.next_moment(bench.now_ms) is None, "else whoever asks would ask again and again"
+    bench.queue.put_back(request)
+    assert bench.queue.due_and_expired(bench.now_ms) == (request,)
 
 
 async def test_a_sooner_moment_is_hinted(bench: Bench) -> None:

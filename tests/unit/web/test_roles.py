@@ -26,7 +26,7 @@ def test_each_request_has_one_role(host: bytes, path: bytes, expected: Addressed
     assert address(host, path) == expected
 
 
-@pytest.mark.parametrize("name", [*PREFIXES, *RESERVED, *NAMESPACES, "queue"])
+@pytest.mark.parametrize("name", [*PREFIXES, *RESERVED, *NAMESPACES, "queue", "anonymous"])
 def test_a_name_that_could_never_be_reached_is_no_owner(name: str) -> None:
     assert reserved_owner(name)
 

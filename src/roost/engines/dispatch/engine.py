@@ -27,6 +27,7 @@ from roost.wire.errors import CODES
 _TOGETHER: Constant = 500
 """Requests that are ended in one round: others that write meanwhile wait no longer than that takes."""
 _SOONEST_MS: Constant = 5
+_IDLE_MS: Constant = 30_000
 _LAST_STEPS_S: Constant = 2.0
 _STEP_S: Constant = 0.02
 
@@ -36,6 +37,7 @@ class DispatchEngine:
 
     def __init__(self, store: Store, hints: Hints, directory: Directory, ties: Ties, lives: Callable[[str], bool]) -> None:
         self._store = store
+        self._hints = hints
         self._queue = ties.queue
         self._directory = directory
         self._ties = ties
@@ -52,7 +54,7 @@ class DispatchEngine:
         self._looked_ms = 0
         self._renewed_ms = 0
         self._stopped = False
-        self.loop = Loop("dispatch", hints, ("queue",), self.round)
+        self.loop = Loop("dispatch", hints, ("dispatch", "queue", "apps"), self.round)
 
     def adopt(self) -> None:
         """At start, before runners may dial home: what the server before this one had under way goes on."""
@@ -117,6 +119,8 @@ class DispatchEngine:
             self._begin(attempt, attempt.take_up())
 
     def _begin(self, attempt: Attempt, work: Coroutine[Any, Any, None]) -> None:
+        if not self._attempts:
+            self._hints.give("dispatch")
         self._attempts[attempt.request.id] = attempt
         self._by_runner.setdefault(attempt.runner_id, set()).add(attempt)
         if attempt.request.deaths:
@@ -173,7 +177,8 @@ class DispatchEngine:
         if len(expired) > _TOGETHER:
             return 0.0
         now_ms = self._ties.now_ms()
-        moments = [self._looked_ms + leases.LOOK_EVERY_MS, self._queue.next_moment(now_ms)]
+        rest_ms = leases.LOOK_EVERY_MS if self._attempts or self._queue.applications() else _IDLE_MS
+        moments = [self._looked_ms + rest_ms, self._queue.next_moment(now_ms)]
         return max(_SOONEST_MS, min(at for at in moments if at is not None) - now_ms) / 1000
 
     async def _end_homeless(self) -> None:
