@@ -252,6 +252,21 @@ def counts(history: History) -> Counts:
     )
 
 
+def run_again(history: History) -> tuple[str, ...]:
+    """Requests that ran once more after a handler of theirs had come to its end.
+
+    At least once allows it; but a server that is killed costs no finished work while the runner lives, since that keeps its answer.
+    """
+    finished: dict[str, int] = {}
+    again: dict[str, None] = {}
+    for run in history.handled:
+        if run.what == "finish":
+            finished.setdefault(run.request, run.attempt)
+        elif run.attempt > finished.get(run.request, run.attempt):
+            again[run.request] = None
+    return tuple(again)
+
+
 def runs_of(history: History, request: str) -> tuple[Handled, ...]:
     return tuple(run for run in history.handled if run.request == request and run.what == "start")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.histories.check import INVARIANTS, check, counts
+from tests.histories.check import INVARIANTS, check, counts, run_again
 from tests.histories.history import Called, Handled, History, Listed, Operation, Phase, Tried, Writer, read
 
 
@@ -148,3 +148,10 @@ def test_a_history_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         )
     )
     assert read(tmp_path) == GOOD
+
+
+def test_finished_work_that_is_done_again_is_told_apart_from_what_was_cut() -> None:
+    assert run_again(GOOD) == ()
+    assert run_again(replace(GOOD, handled=(*run(21, 25), *run(41, 49, 2, "t2")))) == ("r",)
+    zombie, second = run(21, 60), run(41, 49, 2, "t2")
+    assert run_again(replace(GOOD, handled=(zombie[0], *second, zombie[1]))) == ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from roost.core.requests import AttemptState, RequestState
@@ -154,6 +156,51 @@ async def test_resumed_calls_and_new_ones_never_take_more_slots_than_there_are(w
         await world.advance(0.5)
         assert sum(runner.calls for runner in world.running()) <= 2
     assert len(world.backend.received) == 6
+
+
+async def test_an_answer_that_the_disk_does_not_take_stays_with_the_runner_until_it_does(world: World) -> None:
+    await world.app(Script(answer=always(Answer(after_ms=500, body=b"x" * 200_000))))
+    request_id = await world.submit()
+    folder = world.server.paths.payloads / ".incoming"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.write_bytes(b"no folder: nothing can be written in it")
+    await world.advance(10)
+    assert (await world.status(request_id))["status"] == "IN_PROGRESS"
+    folder.unlink()
+    reply = await world.finished(request_id)
+    assert (reply.status, len(reply.body)) == (200, 200_000)
+    assert len(world.ran(request_id)) == 1
+
+
+async def test_a_server_that_slept_takes_no_work_away(world: World) -> None:
+    await world.app(Script(answer=always(Answer(after_ms=5_000))), max_concurrency=2)
+    ids = await world.submits(2)
+    await world.advance(2)
+    world.clock.forward(60)
+    await world.advance(6)
+    for request_id in ids:
+        assert (await world.request(request_id)).attempt == 1 and len(world.ran(request_id)) == 1
+
+
+async def test_leases_of_living_runners_are_renewed(world: World) -> None:
+    await world.app(Script(answer=always(Answer(after_ms=60_000))))
+    request_id = await world.submit()
+    await world.advance(40)
+    request = await world.request(request_id)
+    assert request.attempt == 1 and request.lease_until_ms is not None
+    assert request.lease_until_ms > world.clock.now_ms() + 5_000
+
+
+async def test_nothing_is_written_after_the_engines_were_stopped(world: World) -> None:
+    await world.app(Script(answer=always(Answer(after_ms=2_000))))
+    request_id = await world.submit()
+    await world.advance(2)
+    await world.server.dispatch.stop()
+    await world.advance(5)
+    assert (await world.request(request_id)).state is RequestState.IN_PROGRESS
+    await restart(world)
+    assert (await world.finished(request_id)).status == 200
+    assert len(world.ran(request_id)) == 1
 
 
 @pytest.mark.parametrize("down_at_ms", range(0, 3_000, 100))

@@ -1,8 +1,8 @@
 """The durable queue on a disk that loses power again and again, and on one that fails now and then (faults.md F-05, F-29, F-30).
 
 Clients submit, claim, finish and requeue together, until the power goes somewhere in the middle of it. Then everything that was ever answered is
-compared with what the database says. One disk goes through all lives of a test, so that what one of them spoiled would show in the next.
-ROOST_LONG=1 has ten thousand lives; ROOST_SEED=N another order of things.
+compared with what the database says. A disk goes through many lives, so that what one of them spoiled would show in the next.
+ROOST_LONG=1 has ten thousand lives on twenty disks; ROOST_SEED=N another order of things.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from roost.store import DatabaseBusy, DiskTrouble, Store, known
 from roost.testkit.clock import VirtualClock
 from roost.testkit.powerloss import LossyDisk, PowerLost
 
-LIVES = 10_000 if os.environ.get("ROOST_LONG") else 200
+LIVES = 500 if os.environ.get("ROOST_LONG") else 100
+DISKS = range(20 if os.environ.get("ROOST_LONG") else 2)
 SEED = int(os.environ.get("ROOST_SEED", "4"))
 NEVER = 10**12
 TROUBLE = (DiskTrouble, DatabaseBusy)
@@ -201,8 +202,8 @@ class Life:
 class Machine:
     """A disk, and the store that is open on it."""
 
-    def __init__(self) -> None:
-        self.dice = random.Random(SEED)
+    def __init__(self, number: int) -> None:
+        self.dice = random.Random(f"{SEED} {number}")
         self.disk = LossyDisk(self.dice)
         self.ledger = Ledger()
         self.store: Store | None = None
@@ -228,9 +229,9 @@ class Machine:
         await store.requests.delete_expired(2, 1_000)
 
 
-@pytest.fixture
-async def machine() -> Machine:
-    return Machine()
+@pytest.fixture(params=DISKS, ids=lambda number: f"disk {number}")
+async def machine(request: pytest.FixtureRequest) -> Machine:
+    return Machine(request.param)
 
 
 async def test_nothing_that_was_answered_is_lost_when_the_power_goes(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ async def test_a_request_and_its_files_are_gone_after_their_time_and_not_before(
     await world.advance(0.2 * HOUR_S)
     assert (await world.result(request_id)).status == 404
     assert await world.server.store.requests.get(request_id) is None
-    assert not [path for path in world.server.paths.payloads.glob("??/*")]
+    assert not list(world.server.paths.payloads.glob("??/*"))
 
 
 async def test_a_request_without_store_io_is_kept_for_an_hour(another: Another) -> None:

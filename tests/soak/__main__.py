@@ -24,8 +24,7 @@ from tests.soak.sweep import EXCUSED, Strike, Target, Verdict, in_the_source, le
 
 ROOT = Path(__file__).parent.parent.parent
 LONG_TESTS = (
-    "tests/contract/test_power_loss.py",
-    "tests/contract/test_store_trouble.py",
+    "tests/sim/test_power_loss.py",
     "tests/sim/test_queue_model.py",
     "tests/system/test_queue_faults.py",
     "tests/system/test_long_queue.py",

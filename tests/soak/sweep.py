@@ -18,9 +18,9 @@ from pathlib import Path
 import httpx
 
 from tests.arch.test_failpoints import literal_names, point_of, sources, writes
-from tests.histories.check import Counts, check, counts
+from tests.histories.check import Counts, check, counts, run_again
 from tests.histories.history import read
-from tests.soak.load import Job, Load, OutOfPatience
+from tests.soak.load import Job, Load, Outcome, OutOfPatience
 from tests.system.roosts import Roost, running, until
 from tests.system.trees import APPS
 
@@ -131,6 +131,7 @@ class Target:
         if strike is not None and not strike.at_start:
             self.arm(strike)
         problems: list[str] = []
+        outcomes: list[Outcome] = []
         try:
             async with Load(self.roost, folder, patience_s=45) as load:
                 nemesis = asyncio.create_task(self._kill_and_arm(strike)) if strike is not None and strike.at_start else None
@@ -150,6 +151,9 @@ class Target:
             problems.append(str(error))
         history = read(folder)
         problems += [str(violation) for violation in check(history)]
+        # In this app no runner dies, and nothing else asks for another attempt.
+        kept = {outcome.request for outcome in outcomes if outcome.job.application == "recorder" and outcome.job.mood != "again"}
+        problems += [f"{request} ran again after its handler had answered" for request in run_again(history) if request in kept]
         with contextlib.suppress(FileNotFoundError):
             self.plan.unlink()
         hit = self._acts(strike) > acted_before

@@ -15,7 +15,6 @@ With ROOST_FAILPOINTS_LOG=path each name that is visited is appended to that fil
 from __future__ import annotations
 
 import errno
-import errno
 import os
 import random
 import signal

@@ -173,10 +173,10 @@ class Reader:
         self._since_s: float | None = None
         """When the work under way began."""
 
-    def end_if_long(self) -> bool:
-        """From another thread: interrupt a statement of a work that has lasted for more than READ_S. Its caller gets a StoreError."""
+    def end_if_long(self, limit_s: float = READ_S) -> bool:
+        """From another thread: interrupt a statement of a work that has lasted for so long. Its caller gets a StoreError."""
         since_s = self._since_s
-        if since_s is None or time.monotonic() - since_s < READ_S:
+        if since_s is None or time.monotonic() - since_s < limit_s:
             return False
         self._connection.interrupt()
         return True
@@ -275,7 +275,7 @@ def _told(error: apsw.Error) -> StoreError:
                 hint="End whatever else has roost.db open and ask again.",
             )
         case apsw.InterruptError():
-            return DatabaseBusy(f"This read was ended after {READ_S:g} s: it held up the server's writes.", hint="Ask for less at once.")
+            return DatabaseBusy("This read took too long and was ended: it held up the server's writes.", hint="Ask for less at once.")
         case apsw.CorruptError() | apsw.NotADBError():
             return DatabaseUnusable(
                 f"The database is damaged or is no SQLite database ({error}).",

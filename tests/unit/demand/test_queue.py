@@ -72,6 +72,14 @@ async def test_a_claim_that_never_reached_the_disk_leaves_the_request_to_the_nex
     assert bench.queue.next(APP, NOW) == request
 
 
+async def test_a_claim_that_is_refused_makes_it_look_at_the_row(bench: Bench) -> None:
+    (request,) = await bench.submit("a")
+    await bench.store.requests.claim("a", 0, Claim("other", "run-2", NOW), NOW)
+    assert bench.queue.next(APP, NOW) == request
+    assert await bench.queue.claim(request, Claim("a-1", "run-1", NOW)) is None
+    assert [request.runner_id for request in bench.queue.in_progress()] == ["run-2"]
+
+
 async def test_a_submit_in_doubt_is_found_again(bench: Bench) -> None:
     bench.driver.fault, bench.driver.cannot_read = "after", True
     with pytest.raises(DiskTrouble):
