@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -31,6 +32,7 @@ from tests.system.trees import alive
 
 LONG = os.environ.get("ROOST_LONG") == "1"
 LOAD_S, RATE = (300, 50) if LONG else (8, 40)
+STOPPED_S = 30 if LONG else 2
 DURATIONS_MS = (5, 20, 80, 500)
 
 
@@ -167,6 +169,26 @@ async def test_calls_that_end_while_no_server_is_there_are_kept_for_the_next(str
         outcomes = await work
     history = proven(folder)
     assert [outcome.code for outcome in outcomes] == [200] * 3
+    assert counts(history).again == 0
+
+
+async def test_a_server_that_was_stopped_for_a_while_goes_on_and_takes_nothing_away_from_living_runners(struck: Target) -> None:
+    """F-06: SIGSTOP, with more time than a lease has in the long version; no attempt is taken for lost."""
+    folder = struck.folder / "f06"
+    async with Load(struck.roost, folder) as load:
+        work = asyncio.create_task(carried(load, *[Job(mood="gated")] * 4))
+        await asyncio.to_thread(until, "all four run", lambda: counts(read(folder)).runs == 4)
+        server = await asyncio.to_thread(struck.roost.server_pid)
+        os.kill(server, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(STOPPED_S)
+        finally:
+            os.kill(server, signal.SIGCONT)
+        await asyncio.sleep(1)
+        (folder / "go").touch()
+        outcomes = await work
+    history = proven(folder)
+    assert [(outcome.code, outcome.attempt) for outcome in outcomes] == [(200, 1)] * 4
     assert counts(history).again == 0
 
 
@@ -341,6 +363,60 @@ async def test_kill_9_of_runners_again_and_again_loses_nothing(struck: Target) -
     assert counts(history).again > 0
     # Who was in three deaths is parked (F-16); at this pace nobody is.
     assert {outcome.code for outcome in outcomes} == {200}
+
+
+def varied(count: int, dice: random.Random) -> Iterator[Job]:
+    """Everything that a caller may want, by chance."""
+    for _ in range(count):
+        job = Job(dice.choice(("recorder", "recorder-2", "recorder", "recorder-2", "single")), ms=dice.choice(DURATIONS_MS[:3]))
+        match dice.randrange(12):
+            case 0:
+                yield replace(job, input_bytes=100_000, answer_bytes=100_000)
+            case 1:
+                yield replace(job, cancel_after_s=dice.choice((0, 0.05, 0.5)))
+            case 2:
+                yield replace(job, mood="again", answer_bytes=dice.choice((0, 100_000)))
+            case 3:
+                yield replace(job, mood="patient", cancel_after_s=dice.choice((0, 0.3)))
+            case 4:
+                yield replace(job, headers=(("x-fal-request-timeout", "1.5"),))
+            case 5:
+                yield replace(job, headers=(("x-fal-queue-priority", "low"), ("x-fal-store-io", "0")))
+            case _:
+                yield job
+
+
+@pytest.mark.parametrize("seed", range(5 if LONG else 1))
+async def test_whatever_happens_in_whatever_order_the_promises_hold(struck: Target, seed: int) -> None:
+    """Kills of servers and runners, planned restarts, failing writes and broken connections, while callers want everything at once."""
+    folder, dice = struck.folder / f"anything-{seed}", random.Random(seed)
+    happened: list[str] = []
+
+    async def something() -> None:
+        kind = dice.choice(("kill server", "kill server", "kill runner", "kill runner", "restart", "writes fail", "links break"))
+        happened.append(kind)
+        if kind == "kill server":
+            await kill_server(struck.roost)
+        elif kind == "kill runner":
+            runners = [one for app in ("recorder", "recorder-2", "single") for one in await asyncio.to_thread(struck.roost.runners, app)]
+            with contextlib.suppress(OSError):
+                os.kill(dice.choice([one["pid"] for one in runners if one["pid"]]), signal.SIGKILL)
+        elif kind == "restart":
+            await asyncio.to_thread(struck.roost.cli, "restart", code=None)
+        else:
+            draft = struck.folder / "plan.draft"
+            draft.write_text("requests.*@3%=raise,payloads.*@3%=raise" if kind == "writes fail" else "link.*@0.5%=raise")
+            draft.rename(struck.plan)
+
+    async with Load(struck.roost, folder) as load:
+        rate = RATE / 2
+        work = asyncio.ensure_future(load.at_rate(varied(round(rate * LOAD_S), dice), rate))
+        await again_and_again(something, 2, asyncio.wait([work], timeout=LOAD_S))
+        struck.arm(Strike("none", "raise"))
+        outcomes = await work
+        await load.list_these({outcome.request for outcome in outcomes})
+    history = proven(folder)
+    print(f"\n{len(happened)} misfortunes: {counts(history)}, codes {sorted({one.code for one in outcomes})}")
 
 
 @pytest.mark.parametrize(("mood", "named"), [("dies", "exited with code 1"), ("segfaults", "signal 11"), ("aborts", "signal 6")])
