@@ -548,8 +548,8 @@ class Noting:
         self.name = driver.name
         self.statements: dict[str, Args | None] = {}
 
-    async def write(self, work: Write[T], point: str) -> T:
-        return await self._driver.write(lambda tx: work(_Noted(tx, self.statements)), point)
+    async def write(self, work: Write[T], point: str, *, quick: bool = False) -> T:
+        return await self._driver.write(lambda tx: work(_Noted(tx, self.statements)), point, quick=quick)
 
     async def read(self, work: Read[T]) -> T:
         return await self._driver.read(lambda tx: work(_Noted(tx, self.statements)))

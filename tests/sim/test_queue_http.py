@@ -142,6 +142,17 @@ async def test_a_caller_may_refuse_a_long_queue(desk: Desk) -> None:
     assert desk.queue.queued("me/app") == 3
 
 
+async def test_what_was_accepted_is_answered_again_however_long_the_queue_has_become(desk: Desk) -> None:
+    key = {"idempotency-key": "once"}
+    first = await desk.submit("/me/app?fal_max_queue_length=0", headers=key)
+    await desk.submit()
+    assert await desk.submit("/me/app?fal_max_queue_length=0", headers=key) == first
+    other = await desk.ask("POST", "/me/app?fal_max_queue_length=0", body=b"other", headers=key)
+    assert (other.status, other.error_type) == (422, "unprocessable")
+    for stranger in ({"idempotency-key": "twice"}, {}):
+        assert (await desk.ask("POST", "/me/app?fal_max_queue_length=0", body=b"{}", headers=stranger)).status == 429
+
+
 async def test_an_idempotency_key_makes_one_request_of_many_submits(desk: Desk) -> None:
     key = {"idempotency-key": "once"}
     replies = [await desk.ask("POST", "/me/app/x?a=1", body=b"{}", headers=key) for _ in range(2)]

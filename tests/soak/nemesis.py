@@ -11,16 +11,27 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from tests.system.probing import Connection
-from tests.system.roosts import Roost
+from tests.system.roosts import Roost, until
 
 
 async def kill_server(roost: Roost) -> float:
     """kill -9 of the server; answers the seconds until the next one answers."""
-    pid = await asyncio.to_thread(roost.server_pid)
+    pid = await server_pid(roost)
     began = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     await answers(roost)
     return time.monotonic() - began
+
+
+async def server_pid(roost: Roost) -> int:
+    """Also when the last one has just died: as soon as the next one is there."""
+    return await asyncio.to_thread(until, "there is a server", lambda: _newest(roost))
+
+
+def _newest(roost: Roost) -> int:
+    with contextlib.suppress(ValueError):
+        return roost.server_pid()
+    return 0
 
 
 async def answers(roost: Roost, patience_s: float = 60) -> None:

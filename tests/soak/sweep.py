@@ -21,6 +21,7 @@ from tests.arch.test_failpoints import literal_names, point_of, sources, writes
 from tests.histories.check import Counts, check, counts, run_again
 from tests.histories.history import read
 from tests.soak.load import Job, Load, Outcome, OutOfPatience
+from tests.soak.nemesis import server_pid
 from tests.system.roosts import Roost, running, until
 from tests.system.trees import APPS
 
@@ -166,7 +167,7 @@ class Target:
 
     async def _kill_and_arm(self, strike: Strike) -> None:
         await asyncio.sleep(0.3)
-        os.kill(await asyncio.to_thread(self.roost.server_pid), signal.SIGKILL)
+        os.kill(await server_pid(self.roost), signal.SIGKILL)
         self.arm(strike)
 
     async def _flush(self, load: Load) -> None:

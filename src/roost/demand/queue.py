@@ -276,6 +276,10 @@ class Queue:
         row = await self._store.get(id)
         return None if row is not None and row.expires_ms is not None and row.expires_ms <= self._now_ms() else row
 
+    async def with_key(self, caller: str, owner: str, name: str, key: str) -> Request | None:
+        """What this caller has submitted to this app under this idempotency key."""
+        return await self._store.with_key(caller, owner, name, key)
+
     def next(self, application: str, now_ms: int, *, suspects: bool = True) -> Request | None:
         """The first that may go now: by priority, then by age. It is held until it is claimed or put back.
 

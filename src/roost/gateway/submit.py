@@ -73,8 +73,13 @@ class Submits:
         )
         if isinstance(wishes, Refuse):
             raise refusal(wishes)
-        if wishes.longest_queue is not None and self._queue.queued(route.application) > wishes.longest_queue:
-            raise _queue_full(route.application, self._queue.queued(route.application), wishes.longest_queue)
+        if wishes.longest_queue is not None and (queued := self._queue.queued(route.application)) > wishes.longest_queue:
+            # What was accepted already is not one more in the queue: whoever sends it again wants its answer.
+            if (
+                not wishes.idempotency_key
+                or await self._queue.with_key(sender.account, route.owner, route.name, wishes.idempotency_key) is None
+            ):
+                raise _queue_full(route.application, queued, wishes.longest_queue)
         spec = await self._spec_of(route.revision_id)
         query = submits.without_consumed(scope["query_string"])
         request_id = ids.request_id()

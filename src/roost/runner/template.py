@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Final
 
-from roost.runner import dial, fitness, fork
+from roost.runner import dial, fitness, fork, huge
 from roost.runner.load import Loaded, assemble_early, enter, load_app
 from roost.runner.logs import Output
 from roost.runner.pools import Pools
@@ -294,6 +294,8 @@ class Template:
             raise Unfit(f"{what} raised {type(error).__name__}: {str(error)[:500]}") from None
         self._pools.find()
         fork.freeze()
+        if self._ticket.bundle:
+            huge.collapse()
         self._try_a_fork()
         _check(fitness.native_threads())
 

@@ -33,7 +33,8 @@ from roost.demand.queue import Retention as ResultRetention
 from roost.engines.build import BuildEngine
 from roost.engines.dispatch.attempt import Ties
 from roost.engines.dispatch.engine import DispatchEngine
-from roost.engines.fleet import FleetEngine, Ground, Links
+from roost.engines.fleet.engine import FleetEngine, Links
+from roost.engines.fleet.starting import Ground
 from roost.engines.prepare import PrepareEngine
 from roost.engines.rollout import RolloutEngine
 from roost.engines.templates import TemplatesEngine

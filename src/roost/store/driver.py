@@ -64,8 +64,9 @@ class Driver(Protocol):
     name: str
     """What to call the database in a sentence: its path."""
 
-    async def write(self, work: Write[T], point: str) -> T:
-        """Run `work` and answer its result once that is on disk.
+    async def write(self, work: Write[T], point: str, *, quick: bool = False) -> T:
+        """Run `work` and answer its result once that is on disk. `quick`: it is a few statements on rows found by a key, so that it may run on
+        the event loop, which stands still meanwhile.
 
         `point` names the write, uniquely ("requests.claim"): there are failpoints `<point>:before` (nothing happened yet), `<point>:inside` (in
         the transaction, after the work) and `<point>:after` (on disk, before the caller hears). One that raises is a `StoreError` to the caller.

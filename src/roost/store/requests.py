@@ -104,6 +104,8 @@ _END_DAMAGED: Constant = f"""
     {_COMPLETE}, priority = 0, used = '', rules = '' WHERE seq = ? AND state <> 'COMPLETED' {_RETURNING}
 """
 
+_WITH_KEY: Constant = f"SELECT {COLUMNS}, fingerprint FROM requests WHERE caller = ? AND account = ? AND name = ? AND idempotency_key = ?"
+
 
 class DamagedContent(StoreError):
     """What was kept of a body cannot be read any more."""
@@ -165,7 +167,7 @@ class Requests:
             tx.run(_INSERT_EVENT, (seq, 1, asked.owner, asked.environment, now_ms, "IN_QUEUE", reason, asked.caller, 0))
             return Submitted(accepted(asked, seq))
 
-        return await self._driver.write(write, "requests.submit")
+        return await self._driver.write(write, "requests.submit", quick=True)
 
     async def claim(self, id: str, attempt: int, claim: Claim, now_ms: int) -> Claimed | None:
         """Begin attempt `attempt + 1`. None if it does not wait as attempt `attempt` any more, if its cancellation was asked for, or if what was
@@ -187,7 +189,7 @@ class Requests:
             _tell(tx, row, now_ms, f"runner {claim.runner_id}")
             return claimed
 
-        return await self._driver.write(write, "requests.claim")
+        return await self._driver.write(write, "requests.claim", quick=True)
 
     async def finish(self, id: str, attempt: int, final: Final, now_ms: int) -> Request | None:
         """Take this attempt's end as the request's. None if another one did, or the request went on to a later attempt."""
@@ -204,7 +206,7 @@ class Requests:
             _tell(tx, row, now_ms, final.outcome or final.error)
             return request(row)
 
-        return await self._driver.write(write, "requests.finish")
+        return await self._driver.write(write, "requests.finish", quick=True)
 
     async def requeue(self, id: str, attempt: int, again: Again, now_ms: int) -> Request | None:
         """Put it back to its place, to be tried again at `again.due_ms`. None if this attempt is not under way any more."""
@@ -219,7 +221,7 @@ class Requests:
             _end_attempt(tx, row, again.attempt_state, again.outcome, again.condition, again.log_to, now_ms)
             return _sound(tx, row, now_ms, again.outcome)
 
-        return await self._driver.write(write, "requests.requeue")
+        return await self._driver.write(write, "requests.requeue", quick=True)
 
     async def end_waiting(self, id: str, final: Final, now_ms: int, event: RequestEvent) -> Request | None:
         """End a request that waits: CANCELLED or EXPIRED. None if it does not wait (any more)."""
@@ -229,7 +231,7 @@ class Requests:
             row = tx.record(_END_WAITING, args)
             return _ended(tx, row, final, now_ms, event.value) if row else None
 
-        return await self._driver.write(write, "requests.end_waiting")
+        return await self._driver.write(write, "requests.end_waiting", quick=True)
 
     async def ask_cancel(self, id: str, now_ms: int) -> Request | None:
         """Note that its cancellation is wanted, so that no further attempt begins. None if it is not IN_PROGRESS."""
@@ -242,7 +244,7 @@ class Requests:
             _tell(tx, row, now_ms, "its cancellation was asked for", kind="CANCELLATION_REQUESTED")
             return request(row)
 
-        return await self._driver.write(write, "requests.ask_cancel")
+        return await self._driver.write(write, "requests.ask_cancel", quick=True)
 
     async def flush(self, owner: str, name: str, caller: str | None, final: Final, now_ms: int) -> tuple[Request, ...]:
         """End all that wait for this app, or those of one caller. Requests that are submitted meanwhile stay.
@@ -273,7 +275,7 @@ class Requests:
         """Give these attempts more time; answers how many of them are still under way."""
         args = [(lease_until_ms, request_id, attempt) for request_id, attempt in ids_and_attempts]
         sql = "UPDATE requests SET lease_until_ms = ? WHERE id = ? AND attempt = ? AND state = 'IN_PROGRESS'"
-        return await self._driver.write(lambda tx: sum(tx.run(sql, one) for one in args), "requests.renew")
+        return await self._driver.write(lambda tx: sum(tx.run(sql, one) for one in args), "requests.renew", quick=True)
 
     # --- reading
 
@@ -292,6 +294,11 @@ class Requests:
 
     async def get(self, id: str) -> Request | None:
         row = await self._driver.read(lambda tx: tx.record(f"SELECT {COLUMNS} FROM requests WHERE id = ?", (id,)))
+        return request(row) if row else None
+
+    async def with_key(self, caller: str, owner: str, name: str, key: str) -> Request | None:
+        """What this caller has submitted to this app under this idempotency key."""
+        row = await self._driver.read(lambda tx: tx.record(_WITH_KEY, (caller, owner, name, key)))
         return request(row) if row else None
 
     async def list(
@@ -378,8 +385,7 @@ class Requests:
 
 def _with_key(tx: Reading, new: NewRequest) -> SameKey | OtherBody | None:
     asked = new.request
-    sql = f"SELECT {COLUMNS}, fingerprint FROM requests WHERE caller = ? AND account = ? AND name = ? AND idempotency_key = ?"
-    row = tx.record(sql, (asked.caller, asked.owner, asked.name, new.idempotency_key))
+    row = tx.record(_WITH_KEY, (asked.caller, asked.owner, asked.name, new.idempotency_key))
     if row is None:
         return None
     return SameKey(request(row)) if row[32] == new.fingerprint else OtherBody(request(row), row[32])

@@ -1,6 +1,7 @@
 """The embedded database: SQLite through apsw, in WAL mode with a sync to disk at each commit, and with group commit.
 
-One writer; whatever queued up while it was busy is committed together, with one sync (ARCHITECTURE §7). When a work fails by itself, all of
+One writer; whatever queued up while it was busy is committed together, with one sync (ARCHITECTURE §7). Quick works run on the event loop up to
+their commit, the others, and each commit, in the writer's thread (`lanes.CommitLane`). When a work fails by itself, all of
 its batch are run again, each in a savepoint of its own. Readers have read-only connections and never wait for the writer. `:memory:` is the same code with one connection on the event loop.
 """
 
@@ -23,7 +24,7 @@ from roost.kit.failpoints import FailpointError, failpoint
 from roost.store import places
 from roost.store.driver import Args, Read, Row, Stats, T, Value, Write, Writing
 from roost.store.errors import DatabaseBusy, DatabaseUnusable, DiskTrouble, StoreError, Violation
-from roost.store.lanes import Done, Failed, Lane, LoopLane, Outcome, ThreadLane, Work
+from roost.store.lanes import CommitLane, Done, Failed, Lane, LoopLane, Outcome, ThreadLane, Work
 from roost.store.wal import LogKeeper
 
 MEMORY = ":memory:"
@@ -55,7 +56,7 @@ class SqliteDriver:
         path = Path(path)
         # Recovery after a crash reads the whole log, and another process may have to be waited for.
         writer, snapshots = await asyncio.to_thread(_open_file, path, readers)
-        return cls(str(path), writer, ThreadLane("store-writer", [writer], TOGETHER), ThreadLane("store-reader", snapshots, 1))
+        return cls(str(path), writer, CommitLane("store-writer", writer, TOGETHER), ThreadLane("store-reader", snapshots, 1))
 
     @classmethod
     def alone(cls, name: str, connection: apsw.Connection) -> SqliteDriver:
@@ -64,10 +65,10 @@ class SqliteDriver:
         writer = Writer(connection)
         return cls(name, writer, LoopLane(writer), LoopLane(Guest(connection)))
 
-    async def write(self, work: Write[T], point: str) -> T:
+    async def write(self, work: Write[T], point: str, *, quick: bool = False) -> T:
         if not failpoints.PLANNED:
-            return await self._writes.do(work)
-        return await _with_failpoints(self._writes, work, point)
+            return await self._writes.do(work, quick=quick)
+        return await _with_failpoints(self._writes, work, point, quick)
 
     async def read(self, work: Read[T]) -> T:
         return await self._reads.do(work)
@@ -81,7 +82,7 @@ class SqliteDriver:
         await self._writes.close()
 
 
-async def _with_failpoints(writes: Lane, work: Write[T], point: str) -> T:
+async def _with_failpoints(writes: Lane, work: Write[T], point: str, quick: bool) -> T:
     def inside(tx: Writing) -> T:
         value = work(tx)
         failpoint(f"{point}:inside")
@@ -89,7 +90,7 @@ async def _with_failpoints(writes: Lane, work: Write[T], point: str) -> T:
 
     try:
         failpoint(f"{point}:before")
-        value = await writes.do(inside)
+        value = await writes.do(inside, quick=quick)
         failpoint(f"{point}:after")
     except FailpointError as error:
         # What callers must be able to bear: an error that says nothing about whether the write happened.
@@ -109,16 +110,48 @@ class Writer:
 
     def run(self, works: Sequence[Work]) -> list[Outcome]:
         try:
-            outcomes = self._together(works) or self._apart(works)
-        except Exception as error:  # the batch is lost, and each caller must hear it; a writer that dies would leave them waiting
+            return self._end(self._works(works))
+        except Exception as error:
+            return self._lost(works, error)
+
+    def begin(self, works: Sequence[Work]) -> list[Outcome] | None:
+        # Not even for a moment: the event loop would stand still.
+        self.connection.set_busy_timeout(0)
+        try:
+            return self._works(works)
+        except apsw.BusyError:
             self._give_up()
-            return [Failed(in_words(error)) for _ in works]
-        self.writes += len(works)
-        self.commits += 1
+            return None
+        except Exception as error:
+            return self._lost(works, error)
+        finally:
+            self.connection.set_busy_timeout(BUSY_MS)
+
+    def commit(self, outcomes: list[Outcome]) -> list[Outcome]:
+        try:
+            return self._end(outcomes)
+        except Exception as error:
+            return self._lost(outcomes, error)
+
+    def _works(self, works: Sequence[Work]) -> list[Outcome]:
+        outcomes = self._together(works)
+        return self._apart(works) if outcomes is None else outcomes
+
+    def _end(self, outcomes: list[Outcome]) -> list[Outcome]:
+        # There is none if the only work of a batch failed, or the batch is lost.
+        if self.connection.in_transaction:
+            self._cursor.execute("COMMIT")
+            self.commits += 1
+            self.writes += len(outcomes)
         return outcomes
 
+    def _lost(self, works: Sequence[object], error: Exception) -> list[Outcome]:
+        """The batch is lost, and each caller must hear it; a writer that dies would leave them waiting."""
+        self._give_up()
+        return [Failed(in_words(error)) for _ in works]
+
     def _together(self, works: Sequence[Work]) -> list[Outcome] | None:
-        """Commit them as if none could fail. None: one failed by itself, and nothing of them all is left."""
+        """Run them as if none could fail. None: one failed by itself, and nothing of them all is left."""
         self._cursor.execute("BEGIN IMMEDIATE")
         outcomes: list[Outcome] = []
         for work in works:
@@ -129,15 +162,12 @@ class Writer:
             except Exception as error:
                 self._cursor.execute("ROLLBACK")
                 return [Failed(in_words(error))] if len(works) == 1 else None
-        self._cursor.execute("COMMIT")
         return outcomes
 
     def _apart(self, works: Sequence[Work]) -> list[Outcome]:
-        """Commit those that do not fail. Twice the statements: each savepoint also keeps the pages that are changed after it."""
+        """Run those that do not fail. Twice the statements: each savepoint also keeps the pages that are changed after it."""
         self._cursor.execute("BEGIN IMMEDIATE")
-        outcomes = [self._one(work) for work in works]
-        self._cursor.execute("COMMIT")
-        return outcomes
+        return [self._one(work) for work in works]
 
     def _one(self, work: Work) -> Outcome:
         self._cursor.execute("SAVEPOINT work")

@@ -34,9 +34,9 @@ class _Handle:
         self._closed = False
         self.name = driver.name
 
-    async def write(self, work: Write[T], point: str) -> T:
+    async def write(self, work: Write[T], point: str, *, quick: bool = False) -> T:
         self._refuse_closed()
-        return await self._driver.write(work, point)
+        return await self._driver.write(work, point, quick=quick)
 
     async def read(self, work: Read[T]) -> T:
         self._refuse_closed()

@@ -16,11 +16,11 @@ class FlakyDriver:
         """Of the next write: "before" (nothing is written), "after" (it is, and nobody hears of it) or "" for none."""
         self.cannot_read = False
 
-    async def write(self, work: Write[T], point: str) -> T:
+    async def write(self, work: Write[T], point: str, *, quick: bool = False) -> T:
         fault, self.fault = self.fault, ""
         if fault == "before":
             raise DiskTrouble("The disk fails.")
-        done = await self._driver.write(work, point)
+        done = await self._driver.write(work, point, quick=quick)
         if fault == "after":
             raise DiskTrouble("The disk fails.")
         return done

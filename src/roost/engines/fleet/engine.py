@@ -10,17 +10,18 @@ import asyncio
 import contextlib
 import dataclasses
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from roost.backends.base import Backend, Launch
+from roost.backends.base import Backend
 from roost.core import fate, fleet, placement, scaling
 from roost.core.admission import Outlook
 from roost.core.lifecycle import RUNNER, RunnerEvent, sources
-from roost.core.model import Alias, Key, Process, Revision, RevisionState, Runner, RunnerSeen, RunnerState, Scale
+from roost.core.model import Alias, Revision, RevisionState, Runner, RunnerSeen, RunnerState, Scale
 from roost.core.policy import scale_of
 from roost.demand.board import Board
+from roost.engines.fleet.roster import Known, Roster
+from roost.engines.fleet.starting import Ground, Starter
 from roost.kit import hints as nudges
 from roost.kit import log
 from roost.kit.clock import Clock
@@ -29,7 +30,6 @@ from roost.kit.loop import Loop
 from roost.kit.spawn import Exited
 from roost.link.directory import Directory
 from roost.store import Store, StoreClosed
-from roost.wire import ids
 
 _POLL_S = 2.0
 _PING_WAIT_S = 5.0
@@ -37,35 +37,6 @@ _LAST_WORDS_MS = 500
 _LOOK_EVERY_MS = 1_000
 """Hints may come by the hundred a second; the supervisor need not be asked each time."""
 _LEAVING = (RunnerState.DRAINING, RunnerState.TERMINATING)
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What this machine offers and what runners are told of the server."""
-
-    node: placement.Node
-    machine_types: Mapping[str, placement.MachineType]
-    overcommit: placement.Overcommit
-    defaults: Scale
-    grace_ms: int
-    hash_secret: Callable[[str], str]
-    """What the store keeps of a launch token or key."""
-    environment_of: Callable[[Revision, str, str], dict[str, str]]
-    """(revision, runner id, key) -> what the app's code may read in os.environ."""
-
-
-@dataclass(slots=True)
-class _Known:
-    """What only the living server knows of a runner."""
-
-    state: RunnerState
-    since_ms: int
-    unlinked_since_ms: int | None = None
-    stopped_since_ms: int | None = None
-    failure: str = ""
-    """What the runner said before it ended itself."""
-    told_to_drain: bool = False
-    place: placement.Place | None = None
 
 
 class Links:
@@ -90,13 +61,11 @@ class FleetEngine:
         self._directory = directory
         self._board = board
         self._ground = ground
-        self._known: dict[str, _Known] = {}
-        self._processes: dict[str, int] = {}
-        self._starting: set[str] = set()
+        self._roster = Roster()
+        self._starter = Starter(store, clock, hints, backend, ground, self._roster)
         self._looked_ms = 0
         self._backoffs: dict[str, fleet.Backoff] = {}
         self._memories: dict[str, scaling.Memory] = {}
-        self._no_room: dict[str, tuple[int, str]] = {}
         self._revisions: dict[str, Revision] = {}
         self._inbox: deque[Callable[[], Any]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,20 +76,20 @@ class FleetEngine:
 
     async def adopt(self) -> None:
         """At start: the runners that outlived the server before this one. They dial home again by themselves."""
-        self._processes = await self._backend.living()
+        roster = self._roster
+        roster.processes.update(await self._backend.living())
         now_ms = self._clock.now_ms()
         for runner in await self._store.runners.living():
             kind = self._ground.machine_types.get(runner.machine_type)
             place = placement.Place(kind, runner.gpus) if kind is not None else None
-            known = self._known[runner.id] = _Known(runner.state, now_ms, place=place)
-            if runner.id in self._processes:
+            known = roster.known[runner.id] = Known(runner.state, now_ms, place=place)
+            if runner.id in roster.processes:
                 known.unlinked_since_ms = now_ms
-        strangers = self._processes.keys() - self._known.keys()
-        for runner_id in strangers:
+        for runner_id in roster.processes.keys() - roster.known.keys():
             # A process without a row was started by a server that died before it could know; nobody will ever call it.
             await self._backend.kill(runner_id)
-        if self._known:
-            log.info("fleet.adopted", runners=len(self._known), processes=len(self._processes))
+        if roster.known:
+            log.info("fleet.adopted", runners=len(roster.known), processes=len(roster.processes))
 
     async def stop(self) -> None:
         """Decide nothing any more. What the calls in flight say about their runners is then carried out without the store."""
@@ -158,12 +127,11 @@ class FleetEngine:
 
     def lives(self, runner_id: str) -> bool:
         """Whether its process is there and not stopped by a signal, as far as the supervisor has said."""
-        known = self._known.get(runner_id)
-        return runner_id in self._processes and known is not None and known.stopped_since_ms is None
+        return self._roster.lives(runner_id)
 
     def no_room(self, application: str) -> str:
         """Why a runner of this app could not be placed at the last try; "" if it could."""
-        return self._no_room.get(application, (0, ""))[1]
+        return self._starter.no_room.get(application, (0, ""))[1]
 
     def on_timeout(self, runner_id: str) -> None:
         """The gateway: a call of this runner overran request_timeout."""
@@ -201,7 +169,7 @@ class FleetEngine:
         living = await self._store.runners.living()
         for runner in living:
             runners[runner.application].append(runner)
-        self._forget({runner.id for runner in living})
+        self._roster.forget_all_but({runner.id for runner in living})
         await self._look_for_stopped(living)
         # `recreate` switches without a runner: the next call starts one.
         warm = {f"{revision.owner}/{revision.name}": revision for revision in starting if revision.plan.strategy != "recreate"}
@@ -260,7 +228,7 @@ class FleetEngine:
         return decision
 
     async def _see(self, runner: Runner, now_ms: int) -> RunnerSeen:
-        known = self._known.setdefault(runner.id, _Known(runner.state, now_ms))
+        known = self._roster.of(runner, now_ms)
         if known.state is not runner.state:
             known.state, known.since_ms = runner.state, now_ms
         entry = self._directory.get(runner.id)
@@ -285,7 +253,7 @@ class FleetEngine:
             idle_since_ms=entry.idle_since_ms if entry is not None else runner.idle_since_ms,
             served=served,
             in_flight=entry.busy if entry is not None else 0,
-            process=self._process_of(runner),
+            process=self._roster.process_of(runner),
             unlinked_since_ms=known.unlinked_since_ms,
             stopped_since_ms=known.stopped_since_ms,
             grace_ms=self._grace_ms(revision),
@@ -299,7 +267,7 @@ class FleetEngine:
         self._looked_ms = now_ms
         stopped = await self._backend.stopped()
         for runner in living:
-            known = self._known.setdefault(runner.id, _Known(runner.state, now_ms))
+            known = self._roster.of(runner, now_ms)
             is_stopped, was_stopped = runner.id in stopped, known.stopped_since_ms is not None
             if is_stopped == was_stopped or runner.state in _LEAVING:
                 continue
@@ -309,15 +277,10 @@ class FleetEngine:
             log.warning("runner.stopped" if is_stopped else "runner.continued", runner=runner.id, app=runner.application)
             await self._store.runners.move(runner.id, (runner.state,), runner.state, reason, now_ms)
 
-    def _process_of(self, runner: Runner) -> Process:
-        if runner.id in self._processes:
-            return Process.LIVING
-        return Process.NOT_STARTED if runner.pid is None or runner.id in self._starting else Process.GONE
-
     def _tell_board(self, application: str, alias: Alias | None, seen: tuple[RunnerSeen, ...], backoff: fleet.Backoff) -> None:
         if alias is None or self._board.peek(application) is None:
             return  # nobody waits
-        no_room = self._no_room.get(application)
+        no_room = self._starter.no_room.get(application)
         self._board.tell(
             application,
             Outlook(
@@ -349,7 +312,7 @@ class FleetEngine:
                 await asyncio.gather(*(self._start(revision_id, reason, application, scale) for _ in range(count)))
             case fleet.Drain(runner_id, reason):
                 if await self._store.runners.move(runner_id, sources(RUNNER, RunnerEvent.DRAIN), RunnerState.DRAINING, reason, now_ms):
-                    self._drain(runner_id, self._known[runner_id])
+                    self._drain(runner_id, self._roster.known[runner_id])
                     self._hints.give("fleet")
             case fleet.Stop(runner_id, reason, _):
                 await self._terminate(runner_id, reason)
@@ -365,7 +328,7 @@ class FleetEngine:
             case fleet.DeclareLost(runner_id, reason):
                 await self._bury(runner_id, reason)
 
-    def _drain(self, runner_id: str, known: _Known) -> None:
+    def _drain(self, runner_id: str, known: Known) -> None:
         known.told_to_drain = True
         self._directory.drain(runner_id)
         self._links.tell(runner_id, {"op": "drain"})
@@ -383,74 +346,14 @@ class FleetEngine:
         revision = await self._revision(revision_id)
         if revision is None:
             return
-        now_ms = self._clock.now_ms()
-        place = self._place(revision, application, scale, now_ms)
-        if place is None:
-            return
-        runner_id, token, key_secret, key_id = ids.runner_id(), ids.secret(), ids.secret(), ids.key_id()
-        known = self._known[runner_id] = _Known(RunnerState.PENDING, now_ms, place=place)
-        self._starting.add(runner_id)
-        runner = Runner(
-            id=runner_id,
-            owner=revision.owner,
-            name=revision.name,
-            revision_id=revision_id,
-            state=RunnerState.PENDING,
-            pid=None,
-            machine_type=place.type.name,
-            token_hash=self._ground.hash_secret(token),
-            served=0,
-            created_ms=now_ms,
-            ready_ms=None,
-            idle_since_ms=None,
-            ended_ms=None,
-            reason=reason,
-            gpus=place.gpus,
-        )
-        key = Key(
-            key_id, revision.owner, "RUNNER", f"runner of {application}", self._ground.hash_secret(key_secret), now_ms, None, runner_id
-        )
-        try:
-            await asyncio.gather(self._store.runners.create(runner), self._store.keys.create(key))
-            self._hints.give("keys")
-            env = self._ground.environment_of(revision, runner_id, f"{key_id}:{key_secret}")
-            try:
-                pid = await self._backend.start(
-                    Launch(runner_id, token, revision, application, place, scale.max_multiplexing, self._grace_ms(revision), env)
-                )
-            except OSError as error:
-                known.failure = f"the process could not be started: {error}"
-                await self._ended(Exited(runner_id, "runner", None, None, None, str(error)))
-                return
-            if pid is not None:
-                self._processes[runner_id] = pid
-                await self._store.runners.update(runner_id, pid=pid)
-            log.info("runner.started", runner=runner_id, app=application, pid=pid, reason=reason)
-        finally:
-            self._starting.discard(runner_id)
-        self._hints.give("runners")
-
-    def _place(self, revision: Revision, application: str, scale: Scale, now_ms: int) -> placement.Place | None:
-        ground = self._ground
-        types = placement.resolve(scale.machine_types, ground.machine_types)
-        used = placement.used_by([known.place for known in self._known.values() if known.place is not None])
-        verdict: placement.Place | placement.NoRoom
-        if isinstance(types, placement.Unknown):
-            verdict = placement.NoRoom(types.detail)
-        else:
-            verdict = placement.place(types, revision.spec.num_gpus, ground.node, used, ground.overcommit)
-        if isinstance(verdict, placement.Place):
-            self._no_room.pop(application, None)
-            return verdict
-        if application not in self._no_room:
-            log.warning("runner.no_room", app=application, reason=verdict.reason)
-        self._no_room[application] = (self._no_room.get(application, (now_ms, ""))[0], verdict.reason)
-        return None
+        failed = await self._starter.start(revision, reason, application, scale, self._grace_ms(revision))
+        if failed is not None:
+            await self._ended(failed)
 
     # news
 
     async def _reported(self, runner_id: str, body: dict[str, Any]) -> None:
-        known = self._known.get(runner_id)
+        known = self._roster.known.get(runner_id)
         if known is None:
             return
         now_ms = self._clock.now_ms()
@@ -482,8 +385,8 @@ class FleetEngine:
 
     async def _ended(self, exited: Exited) -> None:
         # Not earlier: a round under way would bury it as lost, and how it ended would be forgotten.
-        self._processes.pop(exited.name, None)
-        known = self._known.get(exited.name)
+        self._roster.processes.pop(exited.name, None)
+        known = self._roster.known.get(exited.name)
         runner = await self._store.runners.get(exited.name)
         if runner is None or runner.state is RunnerState.TERMINATED:
             return
@@ -508,9 +411,7 @@ class FleetEngine:
             await self._store.keys.delete_for_runner(runner_id)
             log.info("runner.ended", runner=runner_id, app=runner.application, reason=reason.partition("\n")[0])
             self.on_end(runner_id, reason, crashed)
-        self._known.pop(runner_id, None)
-        # Its exit may have been told before `_start` learned its pid.
-        self._processes.pop(runner_id, None)
+        self._roster.bury(runner_id)
         for topic in ("runners", "rollout", "fleet", "keys"):
             self._hints.give(topic)
 
@@ -532,10 +433,6 @@ class FleetEngine:
     def _grace_ms(self, revision: Revision | None) -> int:
         own = revision.spec.termination_grace_ms if revision is not None else None
         return own if own is not None else self._ground.grace_ms
-
-    def _forget(self, living: set[str]) -> None:
-        for runner_id in self._known.keys() - living - self._starting:
-            del self._known[runner_id]
 
     async def _stop_for_successor(self, runner_id: str) -> None:
         """After the hand-over the store is another's, who learns of this by the runner's goodbye and by its end."""
