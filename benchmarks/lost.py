@@ -58,7 +58,7 @@ class Count:
 
 
 def run(bench: Bench) -> None:
-    kills, between_s = (2, 2.0) if bench.options.quick else (8, 4.0)
+    kills, between_s = (2, 4.0) if bench.options.quick else (6, 6.0)
     rows: list[list[str]] = []
     makers: dict[str, Callable[[Path], contextlib.AbstractContextManager[Server]]] = {"roost": lambda folder: roost(bench, folder)}
     if "bentoml" in bench.options.peers:

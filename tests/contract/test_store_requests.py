@@ -73,7 +73,7 @@ def a_request(id: str = "r1", **changes: object) -> Request:
         method="POST",
         gateway_request_id=id,
     )
-    return replace(request, **changes)  # type: ignore[arg-type]
+    return request._replace(**changes)  # type: ignore[arg-type]
 
 
 INPUT = Input("POST", b"/paint", b"a=1", ((b"content-type", b"application/json"), (b"x-empty", b"")), Content(7, b'{"a":1}'))
@@ -125,8 +125,8 @@ async def test_a_submit_keeps_everything_and_gives_a_place(store: Store) -> None
         endpoint="/päint",
     )
     answer = await store.requests.submit(NewRequest(asked, INPUT), 1_500)
-    assert answer == Submitted(replace(asked, seq=1))
-    assert await store.requests.get("r1") == replace(asked, seq=1)
+    assert answer == Submitted(asked._replace(seq=1))
+    assert await store.requests.get("r1") == asked._replace(seq=1)
     assert await store.requests.input("r1") == INPUT
     assert await store.requests.output("r1") is None
     assert await store.requests.attempts("r1") == ()
@@ -242,8 +242,7 @@ async def test_a_claim_with_another_attempts_number_gets_nothing(store: Store, a
 async def test_a_finish_keeps_the_result_and_is_final(store: Store) -> None:
     before = await under_way(store)
     request = await store.requests.finish("r1", 1, done(), 3_000)
-    assert request == replace(
-        before,
+    assert request == before._replace(
         state=RequestState.COMPLETED,
         runner_id=None,
         lease_until_ms=None,

@@ -37,7 +37,7 @@ from roost.wire.spec import AppSpec
 PEPPER = b"p" * 32
 HOST = "queue.roost.test"
 RUNNER = "runner-1"
-LARGEST = 1_000_000
+LARGEST = 4_000_000
 """Body of a submit."""
 
 

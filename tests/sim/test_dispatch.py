@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
 from roost.core.requests import AttemptState, RequestState
 from roost.testkit.script import FOREVER, Answer, Crash, Handler, Received, Script, always
-from roost.testkit.world import World
+from roost.testkit.world import OWNER, World
 
 
 def first(*replies: Answer | Crash, then: Answer | Crash | None = None) -> Handler:
@@ -234,6 +236,16 @@ async def test_requests_of_an_app_that_is_deleted_end_with_an_error_that_says_so
         assert "deleted" in request.error
 
 
+async def test_a_request_that_is_accepted_while_its_app_is_being_deleted_does_not_wait_for_ever(world: World) -> None:
+    await world.app()
+    await world.advance(60)
+    # Its routes are read again later than that.
+    await world.server.store.apps.delete(OWNER, "app", world.clock.now_ms(), reason="deleted in a test", actor=OWNER)
+    request_id = await world.submit()
+    await world.advance(6)
+    assert (await world.result(request_id)).error_type == "not_found"
+
+
 # --- poison
 
 
@@ -277,6 +289,23 @@ async def test_callers_and_the_queue_each_get_about_half_of_a_runner_that_both_w
     assert 0.4 <= sum(served) / len(served) <= 0.6
     for caller in callers:
         caller.hang_up()
+
+
+@pytest.mark.parametrize("reported", ["direct", "queued"])
+async def test_what_a_runner_reported_in_one_kind_of_call_is_known_to_both(world: World, reported: str) -> None:
+    def reply(call: Received) -> Answer:
+        return Answer(headers=((b"x-fal-runner-hints", b"dog, cat"),) if call.body == b"cat" else (), after_ms=10)
+
+    await world.app(Script(answer=reply), min_concurrency=3)
+    await world.advance(3)
+    if reported == "direct":
+        await world.call(body=b"cat")
+    else:
+        await world.finished(await world.submit(body=b"cat"))
+    for _ in range(3):
+        await world.call(headers={"x-fal-runner-hint": "cat"})
+        await world.finished(await world.submit(x_fal_runner_hint="dog"))
+    assert len({call.runner_id for call in world.backend.received}) == 1
 
 
 async def test_a_runner_that_knows_the_hint_is_preferred(world: World) -> None:

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from roost.core.requests import AttemptState, RequestState
+from roost.core.requests import Again, AttemptState, Final, RequestState
 from roost.testkit.script import FOREVER, Answer, Script, always
 from roost.testkit.world import World
 
@@ -47,6 +47,44 @@ async def test_an_answer_that_came_while_no_server_was_there_is_taken_by_the_nex
     reply = await world.finished(request_id)
     assert (reply.status, reply.body) == (200, b"kept")
     assert len(world.ran(request_id)) == 1
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_an_answer_whose_fate_was_decided_in_the_last_moment_is_not_kept_for_longer(world: World, ends: bool) -> None:
+    """The server was killed between its last write and the word to the runner that this attempt is settled."""
+    await world.app(Script(answer=always(Answer(after_ms=2_000))), keep_alive_ms=600_000)
+    request_id = await world.submit()
+    await world.advance(2)
+    await world.crash()
+    last = (await world.disk.store(world.clock)).requests
+    now_ms = world.clock.now_ms()
+    if ends:
+        await last.finish(request_id, 1, Final(200, expires_ms=now_ms + 60_000), now_ms)
+    else:
+        await last.requeue(request_id, 1, Again(now_ms + 60_000, "", "", AttemptState.LOST, counted=False), now_ms)
+    await world.advance(5)
+    (runner,) = world.running()
+    assert runner.keep.holds
+    await world.start_server()
+    await world.advance(1)
+    assert not runner.keep.holds
+    runner.terminate()
+    await world.advance(0.5)
+    assert runner.ended.is_set()
+
+
+async def test_what_is_still_under_way_stays_kept_when_its_runner_dials_home(world: World) -> None:
+    await world.app(Script(answer=always(Answer(after_ms=5_000, body=b"kept"))))
+    request_id = await world.submit()
+    await world.advance(2)
+    (runner,) = world.running()
+    runner.disconnect()
+    await world.advance(1)
+    assert runner.keep.holds
+    reply = await world.finished(request_id)
+    assert (reply.body, len(world.ran(request_id))) == (b"kept", 1)
+    await world.settle()
+    assert not runner.keep.holds
 
 
 async def test_a_large_answer_is_resumed_from_its_first_byte(world: World) -> None:

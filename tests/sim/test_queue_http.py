@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from roost.testkit.dialling import Dialling, request_bytes
 from roost.testkit.loop import VirtualLoop
 from roost.web.http import HttpServer
 from roost.wire.frames import Headers
-from tests.sim.queue_desk import HOST, Desk, desk_in
+from tests.sim.queue_desk import HOST, LARGEST, Desk, desk_in
 
 UNKNOWN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 NOT_FOUND = (404, b'{"status":"NOT_FOUND"}')
@@ -115,7 +116,7 @@ async def test_a_large_body_is_a_file_before_its_request_is_a_row(desk: Desk, si
 
 
 async def test_a_body_above_the_limit_is_refused_before_it_is_read(desk: Desk) -> None:
-    reply = await desk.ask("POST", "/me/app", headers={"content-length": "1000001"})
+    reply = await desk.ask("POST", "/me/app", headers={"content-length": str(LARGEST + 1)})
     assert (reply.status, reply.error_type) == (413, "payload_too_large")
 
 
@@ -207,6 +208,20 @@ async def test_a_store_that_cannot_write_never_accepts(desk: Desk) -> None:
     await desk.store.close()
     reply = await desk.ask("POST", "/me/app", body=b"{}")
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize("size", [100_000, 2_000_000], ids=["kept", "on its way"])
+async def test_a_disk_that_does_not_take_a_large_body_accepts_nothing(desk: Desk, size: int) -> None:
+    """faults.md F-32; a disk that is full in earnest is in tests/system."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        reply = await desk.ask("POST", "/me/app", body=b"x" * size)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (reply.status, reply.error_type, reply.headers["retry-after"]) == (503, "internal_error", "1")
+    assert "disk" in reply.detail and "request_id" not in reply.json
+    assert desk.queue.queued("me/app") == 0
 
 
 # status
@@ -328,6 +343,36 @@ async def test_a_result_whose_file_is_gone_is_a_named_error(desk: Desk) -> None:
         path.unlink()
     reply = await desk.ask("GET", f"/me/app/requests/{request_id}")
     assert (reply.status, reply.error_type) == (500, "internal_error") and "missing" in reply.detail
+
+
+@pytest.mark.parametrize(("size", "flipped"), [(100_000, 5), (100_000, 99_999), (2_000_000, 70_000), (100_000, 100_010)])
+async def test_a_result_whose_file_was_changed_is_a_named_error_and_never_wrong_bytes(desk: Desk, size: int, flipped: int) -> None:
+    """faults.md F-36. Behind the body lie its hashes."""
+    request_id = await desk.submit()
+    await desk.answer((await desk.begin()).request, 200, b"x" * size)
+    flip(desk, flipped)
+    reply = await desk.ask("GET", f"/me/app/requests/{request_id}")
+    assert (reply.status, reply.error_type) == (500, "internal_error") and "damaged" in reply.detail
+    assert "x" * 100 not in reply.detail
+
+
+async def test_a_large_result_that_was_changed_far_behind_breaks_off_before_the_first_wrong_byte(desk: Desk) -> None:
+    """Its head has gone out by then: only a broken connection can say it."""
+    request_id = await desk.submit()
+    await desk.answer((await desk.begin()).request, 200, b"x" * 3_000_000)
+    flip(desk, 2_500_000)
+    reply = await desk.ask("GET", f"/me/app/requests/{request_id}")
+    assert (reply.status, reply.broken, reply.complete) == (200, True, False)
+    assert 0 < len(reply.body) < 2_500_000 and set(reply.body) == set(b"x")
+
+
+def flip(desk: Desk, place: int) -> None:
+    """One bit of the one payload file."""
+    (path,) = desk.payloads_folder.glob("??/*")
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(data)
 
 
 async def test_a_result_before_the_end_is_refused_in_the_protocols_words(desk: Desk) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from hypothesis import settings
@@ -145,7 +145,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.submits += 1
         new_id = f"req-{self.submits}"
         deadline_ms = None if start_timeout_ms is None else self.now_ms + start_timeout_ms
-        request = replace(BLANK, id=new_id, priority=priority, created_ms=self.now_ms, deadline_ms=deadline_ms)
+        request = BLANK._replace(id=new_id, priority=priority, created_ms=self.now_ms, deadline_ms=deadline_ms)
         new = NewRequest(request, Input("POST", b"/", b"", (), Content(1, body)), key, body.decode())
         known_as = self.keys.get(key) if key else None
         answer = self.run(self.queue.submit(new), fault if known_as is None else "")

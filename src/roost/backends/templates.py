@@ -108,6 +108,7 @@ class TemplateBackend:
         self._numbers = itertools.count(1)
         self._forks: set[asyncio.Task[int]] = set()
         self._kills: set[asyncio.Task[None]] = set()
+        self._leaving = False
         self.on_start: Callable[[str, str], None] = lambda revision_id, how: None
         """Told of each start: "fork" or "spawn"."""
         self.on_loss: Callable[[str, str], None] = lambda name, reason: None
@@ -196,7 +197,9 @@ class TemplateBackend:
             await self._spawner.kill(template.id)
 
     async def settle(self) -> None:
-        """Wait for forks under way: one that nobody adopted would be nobody's. Call before the server hands over."""
+        """Wait for forks under way: one that nobody adopted would be nobody's. Call before the server hands over; from then on its templates
+        go, which is no loss."""
+        self._leaving = True
         if self._forks:
             await asyncio.wait(list(self._forks))
 
@@ -326,7 +329,7 @@ class TemplateBackend:
             return
         was_usable = template.usable
         self._forget(template, reason)
-        if was_usable:
+        if was_usable and not self._leaving:
             log.warning("template.lost", template=template.name, reason=reason)
             self.on_loss(template.name, reason)
 

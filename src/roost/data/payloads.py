@@ -41,6 +41,16 @@ _TABLES: Final = 64
 class PayloadTrouble(RoostError):
     """A body could not be written: 507 when the disk is full, else 503."""
 
+    @classmethod
+    def of(cls, error: OSError) -> PayloadTrouble:
+        if is_full(error):
+            detail, status = "the server's disk is full; the body was not kept", 507
+        else:
+            detail, status = f"the server's disk fails ({error.strerror}); the body was not kept", 503
+        return cls(
+            "internal_error", detail, hint="Make room on the disk of ROOST_HOME, or look at it, and send the request again.", status=status
+        )
+
 
 class DamagedPayload(RoostError):
     """A body that was kept is missing, or is not what it was. It cannot be had any more."""
@@ -195,12 +205,7 @@ class Growing:
         try:
             return await asyncio.to_thread(work, data)
         except OSError as error:
-            if is_full(error):
-                detail, status = "the server's disk is full; the body was not kept", 507
-            else:
-                detail, status = f"the server's disk fails ({error.strerror}); the body was not kept", 503
-            hint = "Make room on the disk of ROOST_HOME, or look at it, and send the request again."
-            raise PayloadTrouble("internal_error", detail, hint=hint, status=status) from error
+            raise PayloadTrouble.of(error) from error
 
 
 def _hash(data: bytes | memoryview) -> bytes:

@@ -130,6 +130,19 @@ class Queue:
             self._take_in(answer.request)
         return answer
 
+    async def submit_and_claim(self, new: NewRequest, claim: Claim) -> Claimed:
+        """Accept a request that waits for nobody, and begin its first attempt: one write. Not for one with an idempotency key."""
+        try:
+            with self._writes:
+                claimed = await self._store.submit_and_claim(new, claim, self._now_ms())
+        except BaseException as error:
+            row = await self._settle_after(error, new.request.id)
+            if row is None or row.state is not RequestState.IN_PROGRESS or row.gateway_request_id != claim.gateway_request_id:
+                raise
+            return Claimed(row, new.input)
+        self._take_in(claimed.request)
+        return claimed
+
     async def claim(self, request: Request, claim: Claim) -> Claimed | None:
         """Begin an attempt of what `next` answered. None: it is not there to be claimed any more."""
         try:
@@ -246,7 +259,7 @@ class Queue:
         for request_id, attempt in ids_and_attempts:
             request = self.find(request_id)
             if request is not None and request.attempt == attempt and request.state is RequestState.IN_PROGRESS:
-                self._lines.renewed(replace(request, lease_until_ms=lease_until_ms))
+                self._lines.renewed(request._replace(lease_until_ms=lease_until_ms))
         return renewed
 
     async def _end_waiting(self, request: Request, final: Final, event: RequestEvent) -> Request | None:

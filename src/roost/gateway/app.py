@@ -46,8 +46,8 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"a {scope['type']} connection reached the gateway")
-        begun: Begun | None = scope.get("roost.begun")
-        request_id = begun.ask.request_id if begun is not None else ids.request_id()
+        begun: object = scope.get("roost.begun")
+        request_id = begun.ask.request_id if isinstance(begun, Begun) else ids.request_id()
         started = False
 
         def send_once(message: MutableMapping[str, Any]) -> Awaitable[None]:
@@ -57,10 +57,10 @@ class Gateway:
 
         scope["roost.original_path"] = scope["raw_path"]
         try:
-            if begun is not None:
+            if isinstance(begun, Begun):
                 await self._calls.go_on(scope, send_once, begun)
                 return
-            if self._successor is not None:
+            if self._successor is not None and begun is None:
                 await self._successor.pass_on(scope, send_once, arriving(receive))
                 return
             addressed = roles.address(find(scope["headers"], b"host") or b"", scope["raw_path"])

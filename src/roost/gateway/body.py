@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import MutableMapping
 from typing import IO, Any
 
+from roost.data.payloads import PayloadTrouble
 from roost.web.answers import Receive
 from roost.web.headers import find
 from roost.wire.errors import RoostError
@@ -49,12 +50,21 @@ class Body:
 
 
 async def read(headers: Headers, receive: Receive, limit: int, folder: str) -> Body:
-    """Read it all. Raises RoostError `payload_too_large` before reading more than the limit, `bad_request` on a stall, CallerGone."""
+    """Read it all. Raises RoostError `payload_too_large` before reading more than the limit, `bad_request` on a stall, CallerGone; and
+    PayloadTrouble when the disk does not take a large one.
+    """
     declared = find(headers, b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise too_large(limit)
     if declared is None and find(headers, b"transfer-encoding") is None:
         return Body(b"")
+    try:
+        return await _whole(receive, limit, folder)
+    except OSError as error:
+        raise PayloadTrouble.of(error) from error
+
+
+async def _whole(receive: Receive, limit: int, folder: str) -> Body:
     loop = asyncio.get_running_loop()
     began = loop.time()
     memory = bytearray()

@@ -25,11 +25,15 @@ class HandedOver(Exception):
 
 
 class Successor:
-    """The new server, as this one reaches it."""
+    """The new server, as this one reaches it. `transport` replaces the network in tests."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._client = httpx.AsyncClient(
-            base_url=url, timeout=httpx.Timeout(None, connect=_CONNECT_S), limits=httpx.Limits(max_connections=None), trust_env=False
+            base_url=url,
+            timeout=httpx.Timeout(None, connect=_CONNECT_S),
+            limits=httpx.Limits(max_connections=None),
+            trust_env=False,
+            transport=transport,
         )
 
     async def close(self) -> None:

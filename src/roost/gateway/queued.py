@@ -24,7 +24,7 @@ from roost.gateway.queue_access import Access, access
 from roost.gateway.queue_urls import About, Verb
 from roost.gateway.request_status import Statuses
 from roost.gateway.resolve import Routes, Target
-from roost.gateway.submit import Sender, Submits
+from roost.gateway.submit import Begun, Sender, Submits
 from roost.store import StoreClosed, StoreError
 from roost.store.requests import Requests
 from roost.web import addresses, queue_answers
@@ -96,9 +96,13 @@ class QueueCalls:
             await send({"type": "http.response.body", "body": b""})
             return
         asked = queue_urls.read(scope["method"], scope["raw_path"])
-        body = Body(b"")
+        begun: Begun | None = scope.get("roost.begun")
+        body = Body(begun.body if begun is not None else b"")
         caller: Caller | None = scope.get("roost.caller")
         try:
+            if begun is not None:
+                await self._accepted(scope, send, await begun.accepted())
+                return
             if isinstance(asked, About):
                 await self._about(asked, scope, receive, send)
                 return
@@ -128,7 +132,9 @@ class QueueCalls:
 
     async def _submit(self, scope: Scope, send: Send, target: Target, principal: Principal | None, body: Body) -> None:
         client = scope.get("client")
-        request = await self._submits.accept(scope, target, Sender(principal, client[0] if client else ""), body)
+        await self._accepted(scope, send, await self._submits.accept(scope, target, Sender(principal, client[0] if client else ""), body))
+
+    async def _accepted(self, scope: Scope, send: Send, request: Request) -> None:
         answer = queue_answers.submitted(request, self._url(scope, request), self._queue.position(request))
         await _answer(scope, send, 200, queue_answers.fields(len(answer), request.id), answer)
 
@@ -192,6 +198,18 @@ class QueueCalls:
                 raise DamagedPayload(f"the body {content.file[:8]} ends after {sent} of {content.size} bytes")
             sent += len(data)
         await send({"type": "http.response.body", "body": data})
+
+    @property
+    def max_body(self) -> int:
+        return self._limits.max_body
+
+    def position(self, request: Request) -> int:
+        return self._queue.position(request)
+
+    @property
+    def is_handed_over(self) -> bool:
+        """What comes now is for the new server."""
+        return self._successor is not None
 
     def living(self, about: About) -> Request | None:
         """The request that a path means, if it is in memory, and this server still answers for it."""

@@ -68,6 +68,8 @@ class _Answer:
     after_runner: bytes
     size: int
     verdict: fate.Fate
+    hints: tuple[str, ...] | None
+    """What it reports of its runner; None if nothing."""
 
 
 class ShortCall(Exchange):
@@ -108,6 +110,8 @@ class ShortCall(Exchange):
                     self._timer.cancel()
                     if self._entry is not None and answer.verdict is not fate.KEEP:
                         self._shortcut.calls.judged(self._entry, answer.verdict)
+                    if answer.hints is not None and self._entry is not None:
+                        self._entry.hints = answer.hints
                     return
         super().whole(response, body)
 
@@ -235,4 +239,4 @@ def _answer(head: ResponseHead) -> _Answer | None:
     before_id, _, rest = rest.partition(_REQUEST_ID.encode())
     before_runner, _, after_runner = rest.partition(_RUNNER_ID.encode())
     verdict = fate.after_response(head.status, stop_header(head.headers))
-    return _Answer(status_line + b"\r\n", before_id, before_runner, after_runner, int(size), verdict)
+    return _Answer(status_line + b"\r\n", before_id, before_runner, after_runner, int(size), verdict, fields.runner_hints(head.headers))

@@ -83,6 +83,17 @@ class Slots:
         entry = self._choose(line, route, hint)
         return self._reserve(line, entry) if entry is not None else None
 
+    def take_for_newcomer(self, application: str, hint: str) -> Entry | None:
+        """A reserved slot for a queued request that has just come; None: somebody waits before it, or there is none. Given back as `queued`."""
+        line, route = self._board.line(application), self._routes.of_application(application)
+        if route is None or line.waiting or self._ended is not None or self.queue is None or self.queue.ready(application):
+            return None
+        entry = self._choose(line, route, hint)
+        if entry is None:
+            return None
+        self._measure(line)
+        return self._reserve(line, entry, side=Side.QUEUED)
+
     def give_back(self, application: str, entry: Entry, *, busy: bool = False, queued: bool = False) -> None:
         """A call's slot is free again. `busy`: the runner refused the call, since other gateways' calls, or its own drain, hold its slots.
         `queued`: the slot had been granted to the queue."""
@@ -136,10 +147,15 @@ class Slots:
         if self.queue is None or self._ended is not None:
             return None
         request = self.queue.head(line.application)
-        if request is not None and line.shares is None:
+        if request is not None:
+            self._measure(line)
+        return request
+
+    def _measure(self, line: Line) -> None:
+        """The queue takes part from here on."""
+        if line.shares is None:
             # Until now nobody measured: those who have slots have had no time of them yet.
             line.shares = Shares(Use(line.in_flight), Use(), self._now_ms())
-        return request
 
     def _is_turn_of_queue(self, line: Line) -> bool:
         return line.shares is not None and fairness.whose(line.shares, self._now_ms()) is Side.QUEUED

@@ -17,6 +17,10 @@ class Specs:
         self._revision = revision
         self._known: OrderedDict[str, AppSpec] = OrderedDict()
 
+    def known(self, revision_id: str) -> AppSpec | None:
+        """The same, if it was read already."""
+        return self._known.get(revision_id)
+
     async def of(self, revision_id: str) -> AppSpec | None:
         """None: there is no such revision (any more)."""
         known = self._known.get(revision_id)

@@ -9,22 +9,24 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from roost.core import retry, submits
 from roost.core.admission import Refuse
-from roost.core.requests import ANONYMOUS, Content, Input, NewRequest, OtherBody, Request, RequestState, Submitted
+from roost.core.requests import ANONYMOUS, Content, Input, NewRequest, OtherBody, Request, RequestState, RetryRules, Submitted
+from roost.core.submits import Wishes
 from roost.data.payloads import INLINE, Growing, Payloads
 from roost.demand.queue import Queue
 from roost.gateway.body import Body
-from roost.gateway.resolve import Target
+from roost.gateway.resolve import Route, Target
 from roost.gateway.slots import refusal
 from roost.web import headers as fields
 from roost.web.answers import Scope
 from roost.web.auth import Principal
 from roost.wire import ids
 from roost.wire.errors import RoostError
+from roost.wire.frames import Headers
 from roost.wire.spec import AppSpec
 
 _PORTION: Final = 1024 * 1024
@@ -43,6 +45,98 @@ class Sender:
         return self.principal.owner if self.principal is not None else ANONYMOUS
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A submit without its body."""
+
+    method: str
+    query: bytes
+    headers: Headers
+    scheme: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a submit asks for beside its body. All with one head and sender, and no deadline, have the same."""
+
+    route: Route
+    account: str
+    method: str
+    path: bytes
+    """Below the app."""
+    query: bytes
+    """As the app gets it; the fields too."""
+    headers: tuple[tuple[bytes, bytes], ...]
+    wishes: Wishes
+    rules: RetryRules
+    endpoint: str
+
+    def request(self, request_id: str, now_ms: int) -> Request:
+        route, wishes = self.route, self.wishes
+        return Request(
+            seq=0,
+            id=request_id,
+            owner=route.owner,
+            name=route.name,
+            environment=route.environment,
+            caller=self.account,
+            state=RequestState.IN_QUEUE,
+            priority=wishes.priority,
+            attempt=0,
+            deaths=0,
+            used=(),
+            created_ms=now_ms,
+            due_ms=None,
+            deadline_ms=wishes.deadline_ms,
+            hint=wishes.hint,
+            rules=self.rules,
+            store_io=wishes.store_io,
+            endpoint=self.endpoint,
+            method=self.method,
+            gateway_request_id=request_id,
+        )
+
+    def input(self, content: Content) -> Input:
+        return Input(self.method, self.path, self.query, self.headers, content)
+
+
+def fill(head: Head, target: Target, sender: Sender, spec: AppSpec | None, now_ms: int) -> Form | Refuse:
+    """What this head says, to this app and from this sender."""
+    route = target.route
+    owns = sender.principal is not None and sender.principal.owner == route.owner
+    given = dict(head.headers)
+    wishes = submits.read(
+        lambda name: _text(given.get(name)),
+        _parameters(head.query),
+        default_deadline_ms=route.request_start_timeout_ms if owns else None,
+        now_ms=now_ms,
+    )
+    if isinstance(wishes, Refuse):
+        return wishes
+    kept = fields.stored(head.headers, client=sender.client, scheme=head.scheme, key_used=sender.principal is not None)
+    return Form(
+        route,
+        sender.account,
+        head.method,
+        target.path,
+        submits.without_consumed(head.query),
+        tuple(kept),
+        wishes,
+        retry.rules_of(spec, head.headers, owns=owns),
+        unquote(target.path.decode("latin-1")),
+    )
+
+
+class Begun(Protocol):
+    """A submit that another way has begun, and that `QueueCalls` is to answer."""
+
+    body: bytes
+
+    async def accepted(self) -> Request:
+        """As `Submits.accept`."""
+        ...
+
+
 class Submits:
     """Makes durable requests out of HTTP ones."""
 
@@ -50,6 +144,8 @@ class Submits:
         self, queue: Queue, payloads: Payloads, spec_of: Callable[[str], Awaitable[AppSpec | None]], now_ms: Callable[[], int]
     ) -> None:
         """`spec_of` answers the spec of a revision."""
+        self.at_once: Callable[[NewRequest], Awaitable[Request] | None] = lambda new: None
+        """Who begins with a request as it is accepted, if a slot is free and nobody waits for it. None: it waits as all do."""
         self._queue = queue
         self._payloads = payloads
         self._spec_of = spec_of
@@ -63,59 +159,37 @@ class Submits:
         """
         now_ms = self._now_ms()
         route = target.route
-        owns = sender.principal is not None and sender.principal.owner == route.owner
-        given = dict(scope["headers"])
-        wishes = submits.read(
-            lambda name: _text(given.get(name)),
-            _parameters(scope["query_string"]),
-            default_deadline_ms=route.request_start_timeout_ms if owns else None,
-            now_ms=now_ms,
-        )
-        if isinstance(wishes, Refuse):
-            raise refusal(wishes)
-        if wishes.longest_queue is not None and (queued := self._queue.queued(route.application)) > wishes.longest_queue:
-            # What was accepted already is not one more in the queue: whoever sends it again wants its answer.
-            if (
-                not wishes.idempotency_key
-                or await self._queue.with_key(sender.account, route.owner, route.name, wishes.idempotency_key) is None
-            ):
-                raise _queue_full(route.application, queued, wishes.longest_queue)
-        spec = await self._spec_of(route.revision_id)
-        query = submits.without_consumed(scope["query_string"])
-        request_id = ids.request_id()
-        request = Request(
-            seq=0,
-            id=request_id,
-            owner=route.owner,
-            name=route.name,
-            environment=route.environment,
-            caller=sender.account,
-            state=RequestState.IN_QUEUE,
-            priority=wishes.priority,
-            attempt=0,
-            deaths=0,
-            used=(),
-            created_ms=now_ms,
-            due_ms=None,
-            deadline_ms=wishes.deadline_ms,
-            hint=wishes.hint,
-            rules=retry.rules_of(spec, scope["headers"], owns=owns),
-            store_io=wishes.store_io,
-            endpoint=unquote(target.path.decode("latin-1")),
-            method=scope["method"],
-            gateway_request_id=request_id,
-        )
-        headers = fields.stored(scope["headers"], client=sender.client, scheme=scope["scheme"], key_used=sender.principal is not None)
-        fingerprint = await _fingerprint(scope["method"], target.path, query, body) if wishes.idempotency_key else ""
+        head = Head(scope["method"], scope["query_string"], scope["headers"], scope["scheme"])
+        form = fill(head, target, sender, await self._spec_of(route.revision_id), now_ms)
+        if isinstance(form, Refuse):
+            raise refusal(form)
+        wishes = form.wishes
+        queued = self._queue.queued(route.application)
+        # What was accepted already is not one more in the queue: whoever sends it again wants its answer.
+        if wishes.longest_queue is not None and queued > wishes.longest_queue and not await self._was_accepted(form):
+            raise _queue_full(route.application, queued, wishes.longest_queue)
+        fingerprint = await _fingerprint(form.method, form.path, form.query, body) if wishes.idempotency_key else ""
         content = await self._kept(body)
-        sent = Input(scope["method"], target.path, query, tuple(headers), content)
+        new = NewRequest(form.request(ids.request_id(), now_ms), form.input(content), wishes.idempotency_key, fingerprint)
+        if not new.idempotency_key and (begins := self.at_once(new)) is not None:
+            return await begins
         # When its fate is not known the file stays: a row may name it. What no row names is swept at the next start.
-        answer = await self._queue.submit(NewRequest(request, sent, wishes.idempotency_key, fingerprint))
+        answer = await self._queue.submit(new)
         if not isinstance(answer, Submitted) and content.file:
             await self._payloads.remove((content.file,))
         if isinstance(answer, OtherBody):
             raise _other_request(wishes.idempotency_key, answer, fingerprint)
         return answer.request
+
+    async def take(self, form: Form, body: bytes) -> Request:
+        """The same for a form without a key or a limit, and a body that a row may hold."""
+        new = NewRequest(form.request(ids.request_id(), self._now_ms()), form.input(Content(len(body), body)))
+        begins = self.at_once(new)
+        return await begins if begins is not None else (await self._queue.submit(new)).request
+
+    async def _was_accepted(self, form: Form) -> bool:
+        key = form.wishes.idempotency_key
+        return bool(key) and await self._queue.with_key(form.account, form.route.owner, form.route.name, key) is not None
 
     async def _kept(self, body: Body) -> Content:
         """The body as rows keep it, durable if it is in a file."""

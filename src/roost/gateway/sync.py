@@ -329,6 +329,9 @@ class _Call:
     async def _pass_on(self, exchange: Exchange, event: tuple[int, int, object], send: Send) -> None:
         head = response_of(event)
         self._calls.judged(self._entry, fate.after_response(head.status, stop_header(head.headers)))
+        hints = fields.runner_hints(head.headers)
+        if hints is not None:
+            self._entry.hints = hints
         kept = fields.to_caller(head.status, head.headers, request_id=self._ask.request_id, runner_id=self._entry.runner_id)
         if kept is None:
             self._calls.cancel(exchange, self._head)

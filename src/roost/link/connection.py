@@ -13,9 +13,6 @@ from roost.wire.frames import Attempt, RequestHead, ResponseHead
 from roost.wire.launch import KEEPING
 from roost.wire.session import Event, GatewaySession, decoded
 
-_ORDER_SIZE = 1000
-"""Attempts that one order names: more would not fit into a frame."""
-
 _E = TypeVar("_E", bound="Exchange")
 
 
@@ -89,11 +86,11 @@ class Exchange:
 class QueuedExchange(Exchange):
     """A queued call's exchange: reserved first, sent when its claim is durable; or an attempt under way that was taken up again.
 
-    Its first event is ACCEPT or BUSY. A RESET with the code `session.MOVED` says that the call was resumed on another stream, which has its outcome.
+    Its first event is ACCEPT or BUSY; what is claimed already may be sent before it. A RESET with the code `session.MOVED` says that the call was resumed on another stream, which has its outcome.
     Failpoints stand around each of its messages (docs/internals/durable-queue.md).
     """
 
-    __slots__ = ("attempt", "holds_slot", "kept")
+    __slots__ = ("attempt", "holds_slot", "kept", "resumed")
     queued = True
 
     def __init__(self, connection: CallConnection, stream: int, released: Callable[[bool], None] | None) -> None:
@@ -102,6 +99,8 @@ class QueuedExchange(Exchange):
         """Set by `keep`, or by `CallConnection.resume`."""
         self.kept = False
         """The runner keeps the call when the connection breaks. False: it is of an older version, and the attempt is then lost."""
+        self.resumed = False
+        """Taken up by `CallConnection.resume`."""
         self.holds_slot = False
         """A resumed call whose code still runs. The directory counts it as one of this gateway's by itself."""
 
@@ -125,7 +124,7 @@ class QueuedExchange(Exchange):
         kind = event[0]
         if kind == frames.ACCEPT:
             self.connection.visit("link.accepted")
-            if self.attempt is not None and event[2] != frames.BYPASS:
+            if self.resumed and event[2] != frames.BYPASS:
                 self.holds_slot = True
                 self.connection.on_resumed(self.connection, True)
         elif kind == frames.RESPONSE:
@@ -157,6 +156,8 @@ class CallConnection(asyncio.Protocol):
         """Of the link, as both ends speak it."""
         self.on_resumed: Callable[[CallConnection, bool], None] = lambda connection, holds: None
         """A resumed call holds a slot of the runner from now on (True), or no longer (False)."""
+        self.on_kept: Callable[[CallConnection, list[Attempt]], None] = lambda connection, attempts: None
+        """The runner has dialled home and keeps these attempts, some of which may have been settled while it had no connection."""
         self._on_going_away = on_going_away
         self._on_held = on_held
         self._on_lost = on_lost
@@ -227,6 +228,7 @@ class CallConnection(asyncio.Protocol):
         """
         exchange = QueuedExchange(self, 0, released)
         exchange.attempt = (request_id, attempt)
+        exchange.resumed = True
         if self.lost or self.version < KEEPING:
             return self._over(exchange)
         self.visit("link.resume:before")
@@ -290,8 +292,7 @@ class CallConnection(asyncio.Protocol):
         for op, attempts in (("taken", self._taken), ("drop", self._dropped)):
             if attempts:
                 self.visit(f"link.{op}:before")
-                for start in range(0, len(attempts), _ORDER_SIZE):
-                    self._session.control({"op": op, "attempts": attempts[start : start + _ORDER_SIZE]})
+                self._session.name_attempts(op, attempts)
                 attempts.clear()
                 if PLANNED:
                     self._leaving.append(f"link.{op}:after")
@@ -369,6 +370,8 @@ class CallConnection(asyncio.Protocol):
                     self._on_going_away(self)
                 elif kind == frames.CONTROL and value.get("op") == "held":
                     self._on_held(self, int(value.get("calls", 0)))
+                elif kind == frames.CONTROL and value.get("op") == "kept":
+                    self.on_kept(self, frames.attempts_of(value))
                 continue
             if kind == frames.ACCEPT:
                 exchange.accepted = True

@@ -16,6 +16,7 @@ from roost.link.connection import CallConnection
 from roost.link.directory import Directory
 from roost.link.templates import TemplateLine
 from roost.wire import frames
+from roost.wire.frames import Attempt
 from roost.wire.launch import LINK_VERSIONS, Hello, common_version
 
 _HELLO_WAIT_S = 10.0
@@ -78,6 +79,9 @@ class Listener:
         """A runner takes calls from now on."""
         self.on_calls: Callable[[str, CallConnection], None] = lambda runner_id, connection: None
         """It has opened a connection for calls, and nobody was given a slot on it yet: the moment to resume what is under way there."""
+
+        self.on_kept: Callable[[CallConnection, list[Attempt]], None] = lambda connection, attempts: None
+        """It says which attempts it keeps, all together or a thousand at a time."""
 
     async def listen(self, sock: socket.socket) -> None:
         """Accept on an already listening socket (a duplicate of it is used, so that it can go on after `stop_accepting`)."""
@@ -165,6 +169,7 @@ class Listener:
     def calls_made(self, admitted: Admitted, version: int) -> CallConnection:
         connection = CallConnection(admitted.runner_id, self._directory.going_away, self._calls_lost, self._calls_held, version)
         connection.on_resumed = self._calls_resumed
+        connection.on_kept = self.on_kept
         self._calls.add(connection)
         return connection
 

@@ -200,7 +200,7 @@ class CallConnection(asyncio.Protocol):
             self.session.not_known(stream)
 
     def _order(self, body: dict[str, Any]) -> None:
-        attempts = [(str(request_id), int(number)) for request_id, number in body.get("attempts", ())]
+        attempts = frames.attempts_of(body)
         if body.get("op") == "taken":
             self._keep.taken(attempts)
         elif body.get("op") == "drop":
@@ -221,6 +221,12 @@ class CallConnection(asyncio.Protocol):
         if calls != self.held:
             self.held = calls
             self.session.control({"op": "held", "calls": calls})
+            self._plan_flush()
+
+    def tell_kept(self) -> None:
+        """Which attempts are kept: what was said about them on an earlier connection may have been lost with it."""
+        if attempts := self._keep.attempts():
+            self.session.name_attempts("kept", attempts)
             self._plan_flush()
 
     def break_off(self) -> None:

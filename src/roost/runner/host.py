@@ -62,6 +62,8 @@ class Host:
         """Set whenever a call has ended."""
         self._exit_asked = False
         self._serving = False
+        self._is_last_server = False
+        """Everything is being stopped: no server will come for what is kept."""
         self._dials: set[asyncio.Task[None]] = set()
 
     def run(self) -> int:
@@ -156,7 +158,8 @@ class Host:
         while self._slots.in_use or any(connection.busy for connection in self._connections):
             self._ended_call.clear()
             await self._ended_call.wait()
-        await self._keep.emptied(_TAKEN_WAIT_S)
+        if not self._is_last_server:
+            await self._keep.emptied(_TAKEN_WAIT_S)
 
     # connections
 
@@ -222,6 +225,7 @@ class Host:
         self._newest = connection
         # What changed since its hello.
         self._tell_held()
+        connection.tell_kept()
         if self._slots.draining:
             connection.go_away()
         self._control.report({"op": "state", "state": "READY", "ms": self._ms})
@@ -262,6 +266,8 @@ class Host:
             self._slots.limit = max(1, int(order["limit"]))
         elif op == "redial" and loop is not None and self._serving:
             loop.call_soon_threadsafe(self._dial)
+        elif op == "shutdown":
+            self._is_last_server = True
         elif op == "drain" and loop is not None:
             loop.call_soon_threadsafe(self._begin_drain)
         elif op == "refused":

@@ -74,6 +74,10 @@ class Keep:
         """Whether there are calls, or answers of calls, that a server may still come for."""
         return bool(self._calls)
 
+    def attempts(self) -> list[Attempt]:
+        """Those of these calls."""
+        return list(self._calls)
+
     def begin(self, attempt: Attempt, request: Request, line: Line, stream: int, app: AsgiApp) -> Kept:
         """Run a call that is to be kept."""
         self.drop([attempt])

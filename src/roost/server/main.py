@@ -189,5 +189,6 @@ async def _shut_down(server: Server, grace_s: float) -> None:
     while server.http.busy and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  # uvicorn counts its calls and tells nobody
         await asyncio.sleep(0.05)
     await server.stop_engines()
+    server.say_last()
     with contextlib.suppress(Exception):
         await server.close()

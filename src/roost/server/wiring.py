@@ -10,6 +10,7 @@ import random
 import socket
 import sysconfig
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from roost.builders.runtime import ensure_runtime, find_runtime, sweep_runtimes
 from roost.builders.venv import VenvBuilder
 from roost.core import admission, placement, recipe, stages
 from roost.core.model import Alias, Recipe, Revision, RunnerState, Scale
+from roost.core.requests import NewRequest, Request
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
 from roost.data.payloads import Payloads
@@ -47,6 +49,7 @@ from roost.gateway.request_status import Statuses
 from roost.gateway.resolve import Routes
 from roost.gateway.short import Shortcut
 from roost.gateway.short_status import StatusShortcut
+from roost.gateway.short_submit import SubmitShortcut
 from roost.gateway.slots import Slots
 from roost.gateway.specs import Specs
 from roost.gateway.submit import Submits
@@ -135,6 +138,8 @@ class Server:
         self.slots = Slots(self.directory, self.board, self.routes, _limits(settings), clock.now_ms)
         self.queue = Queue(store.requests, self.hints, clock.now_ms, _result_retention(settings))
         self.payloads = Payloads(paths.payloads)
+        self.specs = Specs(store.revisions.get)
+        self.submits = Submits(self.queue, self.payloads, self.specs.of, clock.now_ms)
         self.listener = Listener(self.directory, self._admit, self._reported, clock.now_ms)
         self.births = Births(time.monotonic)
         self.templates: TemplatesEngine | None = None
@@ -169,9 +174,11 @@ class Server:
             folder=str(paths.spool),
         )
         self.dispatch = DispatchEngine(store, self.hints, self.directory, self._ties(), self.fleet.lives)
+        self.submits.at_once = self._at_once
         self.slots.queue, self.slots.grant = self.queue, self.dispatch.granted
         self.board.queued = self.queue.oldest
         self.queue.on_ready, self.queue.on_asked = self.slots.pump, self.dispatch.on_asked
+        self.listener.on_kept = self.dispatch.on_kept
         self.listener.on_calls, self.fleet.on_end = self.dispatch.on_calls, self.dispatch.on_end
         self._views = [
             Loop("routes", self.hints, ("apps",), self._refresh_routes),
@@ -194,7 +201,9 @@ class Server:
         self.gateway = Gateway(self.routes, self.keys, self.calls, others)
         others["queue"] = self.queue_calls = self._queue_calls(self.gateway)
         self.shortcut = Shortcut(self.routes, self.keys, self.slots, self.calls, self.gateway.may_call)
-        self.http = HttpServer(self.gateway, Shortcuts(self.shortcut, StatusShortcut(self.queue_calls, self.keys)))
+        polls = StatusShortcut(self.queue_calls, self.keys)
+        submits = SubmitShortcut(self.queue_calls, self.submits, self.routes, self.keys, self.gateway.may_call, self.specs.known)
+        self.http = HttpServer(self.gateway, Shortcuts(self.shortcut, submits, polls))
         for loop in (
             *self._views,
             self.dispatch.loop,
@@ -239,6 +248,10 @@ class Server:
         """Runners dial the new server too; the connections to this one stay for the calls on them."""
         self.listener.tell_all({"op": "redial"})
 
+    def say_last(self) -> None:
+        """No server follows this one: runners need not wait for one to take what they keep."""
+        self.listener.tell_all({"op": "shutdown"})
+
     def refuse_waiting(self) -> None:
         self.calls.closing = True
         self.queue_calls.end_streams()
@@ -266,16 +279,21 @@ class Server:
             input=self.store.requests.input,
         )
 
+    def _at_once(self, new: NewRequest) -> Awaitable[Request] | None:
+        request = new.request
+        if self.dispatch.stopped or (request.deadline_ms is not None and request.deadline_ms <= request.created_ms):
+            return None
+        entry = self.slots.take_for_newcomer(request.application, request.hint)
+        return self.dispatch.at_once(new, entry) if entry is not None else None
+
     def _request_timeout_ms(self, application: str) -> int:
         route = self.routes.of_application(application)
         return route.request_timeout_ms if route is not None else self.defaults.request_timeout_ms
 
     def _queue_calls(self, gateway: Gateway) -> QueueCalls:
-        specs = Specs(self.store.revisions.get)
-
         async def spec_of_app(application: str) -> AppSpec | None:
             route = self.routes.of_application(application)
-            return await specs.of(route.revision_id) if route is not None else None
+            return await self.specs.of(route.revision_id) if route is not None else None
 
         async def hides_logs(application: str) -> bool:
             spec = await spec_of_app(application)
@@ -285,7 +303,7 @@ class Server:
         return QueueCalls(
             self.queue,
             self.store.requests,
-            Submits(self.queue, self.payloads, specs.of, self.clock.now_ms),
+            self.submits,
             Statuses(self.queue, self.store.requests.attempts, RequestLogs(self.logs), hides_logs),
             self.payloads,
             self.routes,

@@ -7,11 +7,9 @@ server from starting, nor a list from being shown. `Requests.living` writes down
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
-from operator import attrgetter
 from typing import Any, Final
 
-from roost.core.requests import Attempt, AttemptState, Content, Input, Output, Priority, Request, RequestState, RetryRules
+from roost.core.requests import Attempt, AttemptState, Claim, Content, Input, Output, Priority, Request, RequestState, RetryRules
 from roost.store.columns import dump, load
 from roost.store.driver import Value
 
@@ -29,9 +27,10 @@ ATTEMPT_COLUMNS: Final = "number, gateway_request_id, runner_id, state, started_
 
 _STATES: Final = {state.value: state for state in RequestState}
 _PRIORITIES: Final = {priority.value: priority for priority in Priority}
-_AFTER_SEQ: Final = attrgetter(*(field.name for field in fields(Request) if field.name != "seq"))
 _IN_PROGRESS: Final = RequestState.IN_PROGRESS
 _DEFAULT_RULES: Final = RetryRules()
+_NOBODY: Final = (None, None)
+"""Runner and lease of what is not under way."""
 
 
 class Damaged(Exception):
@@ -55,45 +54,40 @@ def sound_request(row: Record) -> Request:
     if priority is None:
         raise Damaged(f"{row[7]!r} is no priority")
     under_way = state is _IN_PROGRESS
-    return Request(
-        row[0],
-        row[1],
-        row[2],
-        row[3],
-        row[4],
-        row[5],
+    values = (
+        *row[:6],
         state,
         priority,
-        row[8],
-        row[9],
+        *row[8:10],
         load_counts(row[10]) if row[10] else (),
-        row[11],
-        row[12],
-        row[13],
-        row[14],
+        *row[11:15],
         load_rules(row[15]) if row[15] else _DEFAULT_RULES,
         row[16] != 0,
-        row[17],
-        row[18],
+        *row[17:19],
         row[19] != 0,
         row[20],
-        row[21] if under_way else None,
-        row[22] if under_way else None,
-        row[23],
-        row[24],
-        row[25],
-        row[26],
-        row[27],
-        row[28],
-        row[29],
-        row[30],
-        row[31],
+        *(row[21:23] if under_way else _NOBODY),
+        *row[23:32],
     )
+    return Request._make(values)
 
 
 def accepted(asked: Request, seq: int) -> Request:
-    """The same with its place; `dataclasses.replace` takes three times as long."""
-    return Request(seq, *_AFTER_SEQ(asked))
+    """The same with its place; `_replace` takes three times as long."""
+    return Request._make((seq, *asked[1:]))
+
+
+def begun(asked: Request, seq: int, claim: Claim, now_ms: int) -> Request:
+    """The same in its first attempt."""
+    return asked._replace(
+        seq=seq,
+        state=_IN_PROGRESS,
+        attempt=1,
+        gateway_request_id=claim.gateway_request_id,
+        runner_id=claim.runner_id,
+        lease_until_ms=claim.lease_until_ms,
+        started_ms=now_ms,
+    )
 
 
 def _ended_by_damage(row: Record, why: str) -> Request:

@@ -11,7 +11,6 @@ attempt changes nothing. Few statements a verb, each by place: several thousand 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final as Constant
 
 from roost.core.lifecycle import RequestEvent
@@ -45,6 +44,7 @@ from roost.store.request_rows import (
     Record,
     accepted,
     attempts_of,
+    begun,
     content_args,
     damaged_text,
     dump_counts,
@@ -68,6 +68,13 @@ _INSERT: Constant = """
         hint, rules, store_io, endpoint, method, cancel_asked, gateway_request_id, log_from, error, error_type, timeout_type, retry_of,
         idempotency_key, fingerprint)
     VALUES (?, ?, ?, ?, ?, 'IN_QUEUE', ?, 0, 1, 0, '', ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, '', '', '', ?, ?, ?)
+    RETURNING seq
+"""
+_INSERT_CLAIMED: Constant = """
+    INSERT INTO requests (id, account, environment, name, caller, state, priority, attempt, version, deaths, used, created_ms, due_ms, deadline_ms,
+        hint, rules, store_io, endpoint, method, cancel_asked, gateway_request_id, retry_of, idempotency_key, fingerprint,
+        error, error_type, timeout_type, runner_id, lease_until_ms, log_from, started_ms)
+    VALUES (?, ?, ?, ?, ?, 'IN_PROGRESS', ?, 1, 2, 0, '', ?, NULL, ?, ?, ?, ?, ?, ?, 0, ?, ?, NULL, '', '', '', '', ?, ?, ?, ?)
     RETURNING seq
 """
 _INSERT_INPUT: Constant = f"INSERT INTO inputs (request, account, environment, {INPUT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -130,7 +137,7 @@ class Requests:
         """
         asked, sent = new.request, new.input
         if not asked.gateway_request_id:
-            asked = replace(asked, gateway_request_id=asked.id)
+            asked = asked._replace(gateway_request_id=asked.id)
         row: tuple[Value, ...] = (
             asked.id,
             asked.owner,
@@ -151,11 +158,7 @@ class Requests:
             new.idempotency_key or None,
             new.fingerprint,
         )
-        kept: tuple[Value, ...] = (
-            *(asked.owner, asked.environment, sent.method, sent.path, sent.query, dump_headers(sent.headers)),
-            *content_args(sent.content),
-        )
-        reason = f"a new try of {asked.retry_of}" if asked.retry_of else "submitted"
+        kept, reason = _input_args(asked, sent), _why_new(asked)
 
         def write(tx: Writing) -> Submitted | SameKey | OtherBody:
             if new.idempotency_key and (known := _with_key(tx, new)):
@@ -168,6 +171,29 @@ class Requests:
             return Submitted(accepted(asked, seq))
 
         return await self._driver.write(write, "requests.submit", quick=True)
+
+    async def submit_and_claim(self, new: NewRequest, claim: Claim, now_ms: int) -> Claimed:
+        """Accept it and begin its first attempt, in one write: for a request that waits for nobody. Not for one with an idempotency key."""
+        asked, sent = new.request, new.input
+        assert not new.idempotency_key, "what has a key may be there already"
+        row: tuple[Value, ...] = (
+            *(asked.id, asked.owner, asked.environment, asked.name, asked.caller, asked.priority.value, asked.created_ms, asked.deadline_ms),
+            *(asked.hint, dump_rules(asked.rules), int(asked.store_io), asked.endpoint, asked.method, claim.gateway_request_id),
+            *(asked.retry_of, claim.runner_id, claim.lease_until_ms, claim.log_from, now_ms),
+        )
+        kept, reason = _input_args(asked, sent), _why_new(asked)
+
+        def write(tx: Writing) -> Claimed:
+            made = tx.record(_INSERT_CLAIMED, row)
+            assert made is not None, "INSERT ... RETURNING answers the row"
+            seq = int(made[0])
+            tx.run(_INSERT_INPUT, (seq, *kept))
+            tx.run(_INSERT_EVENT, (seq, 1, asked.owner, asked.environment, now_ms, "IN_QUEUE", reason, asked.caller, 0))
+            why = f"runner {claim.runner_id}"
+            tx.run(_INSERT_EVENT, (seq, 2, asked.owner, asked.environment, now_ms, "IN_PROGRESS", why, SERVER, 1))
+            return Claimed(begun(asked, seq, claim, now_ms), sent)
+
+        return await self._driver.write(write, "requests.submit_and_claim", quick=True)
 
     async def claim(self, id: str, attempt: int, claim: Claim, now_ms: int) -> Claimed | None:
         """Begin attempt `attempt + 1`. None if it does not wait as attempt `attempt` any more, if its cancellation was asked for, or if what was
@@ -314,6 +340,9 @@ class Requests:
         wanted: dict[str, Value] = {"account": owner, "name": name, "caller": caller, "state": state.value if state else None}
         args = {column: value for column, value in wanted.items() if value is not None}
         tests = [f"{column} = :{column}" for column in args] + (["seq < :before"] if before_seq is not None else [])
+        if owner is not None and name is None and caller is None:
+            # With its plus: from the newest on until there are enough, in place of sorting all that this account has by the index of its apps.
+            tests[0] = f"+{tests[0]}"
         if state not in (None, RequestState.COMPLETED):
             tests.append("state <> 'COMPLETED'")  # SQLite does not see by itself that the index of the living has them all
         sql = f"SELECT {COLUMNS} FROM requests WHERE {' AND '.join(tests) or '1'} ORDER BY seq DESC LIMIT :limit"
@@ -389,6 +418,16 @@ def _with_key(tx: Reading, new: NewRequest) -> SameKey | OtherBody | None:
     if row is None:
         return None
     return SameKey(request(row)) if row[32] == new.fingerprint else OtherBody(request(row), row[32])
+
+
+def _input_args(asked: Request, sent: Input) -> tuple[Value, ...]:
+    """Values of the columns of `_INSERT_INPUT`, behind the first."""
+    fields = dump_headers(sent.headers)
+    return (asked.owner, asked.environment, sent.method, sent.path, sent.query, fields, *content_args(sent.content))
+
+
+def _why_new(asked: Request) -> str:
+    return f"a new try of {asked.retry_of}" if asked.retry_of else "submitted"
 
 
 def _tell(tx: Writing, row: Record, now_ms: int, reason: str, kind: str = "") -> None:

@@ -200,6 +200,7 @@ class FakeRunner:
         self._lines.add(line)
         self._newest = line
         line.tell_held(self.slots.in_use - line.session.slots_taken)
+        line.tell_kept()
         if self.slots.draining:
             line.go_away()
         self._control.report({"op": "state", "state": "READY"})
@@ -386,6 +387,11 @@ class _Calls(asyncio.Protocol):
             self.session.control({"op": "held", "calls": calls})
             self._plan_flush()
 
+    def tell_kept(self) -> None:
+        if attempts := self._runner.keep.attempts():
+            self.session.name_attempts("kept", attempts)
+            self._plan_flush()
+
     def go_away(self) -> None:
         self.session.go_away()
         self._plan_flush()
@@ -447,7 +453,7 @@ class _Calls(asyncio.Protocol):
         self._kept[stream] = runner.keep.begin(attempt, request_of(head), self, stream, played(runner, head))
 
     def _ordered(self, body: dict[str, Any]) -> None:
-        attempts = [(str(request_id), int(number)) for request_id, number in body.get("attempts", ())]
+        attempts = frames.attempts_of(body)
         (self._runner.keep.taken if body.get("op") == "taken" else self._runner.keep.drop)(attempts)
 
     # calls

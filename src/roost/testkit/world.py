@@ -18,6 +18,7 @@ from roost.backends.base import Backend
 from roost.core.model import Alias, DeployPlan, Event, Revision, RevisionState, Runner
 from roost.core.placement import Node
 from roost.core.requests import Attempt, Request
+from roost.gateway.forward import Successor
 from roost.kit.process import LocalSpawner
 from roost.server.paths import Paths
 from roost.server.settings import Settings
@@ -27,6 +28,7 @@ from roost.testkit.calling import Calling, Reply
 from roost.testkit.dialling import Dialling, request_bytes
 from roost.testkit.disk import Disk
 from roost.testkit.loop import VirtualLoop
+from roost.testkit.onward import Onward
 from roost.testkit.runner import FakeRunner
 from roost.testkit.script import Received, Script
 from roost.web.answers import Receive, Scope, Send
@@ -54,6 +56,8 @@ class World:
         self.over_http = False
         """Calls come as bytes on connections, as real ones do; else they are ASGI requests, which have no short way."""
         self._calls: list[Calling | Dialling] = []
+        self._leaving: list[asyncio.Task[None]] = []
+        """Servers that have handed over."""
 
     @classmethod
     async def open(cls, home: Path, settings: Settings | None = None, node: Node = ROOMY) -> World:
@@ -68,6 +72,10 @@ class World:
         for runner in self.backend.running():
             runner.kill()
         await self.settle()
+        for task in self._leaving:
+            task.cancel()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
         await self.disk.close()
 
     # the server's life
@@ -98,6 +106,23 @@ class World:
             calling.lose_server()
         await self.server.stop_engines()
         await self.server.close()
+        await self.settle()
+
+    async def hand_over(self) -> None:
+        """A planned restart, in the steps of `server.main`: what waits here or still arrives here goes to the next server; calls that runners
+        have accepted from callers end here, and queued ones are taken up there.
+        """
+        old, in_flight = self.server, [calling for calling in self._calls if not calling.done]
+        old.stop_accepting()
+        onward = Onward(self.clock.now_ms)
+        successor = Successor("http://roost.test", onward)
+        old.hand_over_calls(successor)
+        self.backend.crash_of_server()
+        await old.stop_engines()
+        await self.start_server()
+        onward.open(self.server.gateway)
+        old.redial()
+        self._leaving.append(asyncio.get_running_loop().create_task(_leave(old, successor, in_flight)))
         await self.settle()
 
     # apps
@@ -290,3 +315,13 @@ class World:
 
 async def _no_api(scope: Scope, receive: Receive, send: Send) -> None:
     raise AssertionError(f"a test's call went to the API: {scope['path']}")
+
+
+async def _leave(server: Server, successor: Successor, in_flight: Sequence[Calling | Dialling]) -> None:
+    """The end of a server that has handed over: when the last of its calls has ended."""
+    try:
+        while not all(calling.done for calling in in_flight):  # noqa: ASYNC110  # a server asks as well, and so often
+            await asyncio.sleep(0.1)
+    finally:
+        await server.close()
+        await successor.close()

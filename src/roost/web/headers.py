@@ -101,3 +101,9 @@ def find(headers: Headers, name: bytes) -> bytes | None:
         if key == name:
             return value
     return None
+
+
+def runner_hints(headers: Headers) -> tuple[str, ...] | None:
+    """What an app's response reports about its runner (`X-Fal-Runner-Hints`), for callers that send a hint. None: nothing new."""
+    value = find(headers, b"x-fal-runner-hints")
+    return tuple(hint.strip() for hint in value.decode("latin-1").split(",")) if value is not None else None

@@ -112,6 +112,14 @@ def decode_attempt(payload: bytes) -> Attempt:
         raise ProtocolError("a payload that names no attempt") from error
 
 
+def attempts_of(body: dict[str, Any]) -> list[Attempt]:
+    """Those that an order or a report names. Raises ProtocolError."""
+    try:
+        return [(str(request_id), int(number)) for request_id, number in body.get("attempts", ())]
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"attempts that are none: {error}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class RequestHead:
     """A request without its body. `path` is as the caller sent it (percent-encoded), below the app."""

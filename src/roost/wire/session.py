@@ -27,6 +27,7 @@ A call that was kept is taken up on another stream, of any connection of its run
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from roost.wire import frames
@@ -35,6 +36,8 @@ from roost.wire.frames import Attempt, ProtocolError, Reader, RequestHead, Respo
 WINDOW: Final = 256 * 1024
 """Bytes of body that may be under way on one stream before its reader returns credit."""
 _CREDIT_STEP: Final = WINDOW // 4
+ATTEMPTS_A_FRAME: Final = 1_000
+"""That one order or report names: many more would not fit."""
 MOVED: Final = "moved"
 """Code of the RESET on a stream whose call was resumed elsewhere: no outcome, another stream has it."""
 _CONNECTION_KINDS: Final = (frames.PONG, frames.GOAWAY, frames.GOAWAY_OK, frames.WELCOME, frames.REFUSED)
@@ -126,6 +129,11 @@ class _Session:
 
     def control(self, body: dict[str, Any]) -> None:
         self._out.append(frames.frame(frames.CONTROL, 0, json.dumps(body).encode()))
+
+    def name_attempts(self, op: str, attempts: Sequence[Attempt]) -> None:
+        """An order, or a report, about these. In as many frames as that takes."""
+        for start in range(0, len(attempts), ATTEMPTS_A_FRAME):
+            self.control({"op": op, "attempts": attempts[start : start + ATTEMPTS_A_FRAME]})
 
     def send_body(self, stream: int, data: bytes, *, end: bool = False) -> bool:
         """Queue body bytes; what exceeds the peer's window is kept until credit arrives. False: pause until `writable`.

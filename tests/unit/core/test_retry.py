@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from roost.core import retry
@@ -104,8 +102,8 @@ def test_the_app_decides_on_5xx_and_429_only(outcome: Outcome, tries_again: bool
 
 def test_the_apps_wish_beats_budgets_and_the_skip_list_but_not_the_ceiling() -> None:
     strict = RetryRules(budgets=(("server_error", 0),), skip=("server_error",))
-    assert isinstance(step(wish(503, b"1"), replace(REQUEST, rules=strict)), Again)
-    assert isinstance(step(wish(503, b"1"), replace(REQUEST, used=(("needs_retry", 9),))), Take)
+    assert isinstance(step(wish(503, b"1"), REQUEST._replace(rules=strict)), Again)
+    assert isinstance(step(wish(503, b"1"), REQUEST._replace(used=(("needs_retry", 9),))), Take)
 
 
 @pytest.mark.parametrize(
@@ -130,13 +128,13 @@ def test_the_apps_wish_beats_budgets_and_the_skip_list_but_not_the_ceiling() -> 
     ],
 )
 def test_rules_and_budgets_decide(rules: RetryRules, used: tuple[tuple[str, int], ...], tries_again: bool) -> None:
-    request = replace(REQUEST, rules=rules, used=used, attempt=1 + sum(n for _, n in used))
+    request = REQUEST._replace(rules=rules, used=used, attempt=1 + sum(n for _, n in used))
     assert isinstance(step(BROKE_OFF, request), Again) is tries_again
     assert isinstance(step(answer(503), request), Again) is tries_again
 
 
 def test_an_attempt_that_was_moved_goes_back_at_once_and_counts_nothing() -> None:
-    moved = step(Moved("its runner was drained"), replace(REQUEST, attempt=40, used=(("server_error", 9),)))
+    moved = step(Moved("its runner was drained"), REQUEST._replace(attempt=40, used=(("server_error", 9),)))
     assert isinstance(moved, Again)
     assert (moved.due_ms, moved.counted, moved.death, moved.attempt_state) == (None, False, False, AttemptState.LOST)
 
@@ -148,7 +146,7 @@ def test_what_cannot_be_sent_or_kept_fails_at_once() -> None:
 
 
 def test_a_start_deadline_that_has_passed_ends_a_failed_attempt_before_its_rules_are_asked() -> None:
-    late = replace(REQUEST, deadline_ms=NOW, rules=RetryRules(skip=("server_error",)))
+    late = REQUEST._replace(deadline_ms=NOW, rules=RetryRules(skip=("server_error",)))
     for outcome in (BROKE_OFF, answer(503), wish(503, b"1")):
         failed = step(outcome, late)
         assert isinstance(failed, Fail)
@@ -158,7 +156,7 @@ def test_a_start_deadline_that_has_passed_ends_a_failed_attempt_before_its_rules
 
 
 def test_never_beats_the_start_deadline() -> None:
-    failed = step(SLOW, replace(REQUEST, deadline_ms=NOW - 1, rules=RetryRules(never=True)))
+    failed = step(SLOW, REQUEST._replace(deadline_ms=NOW - 1, rules=RetryRules(never=True)))
     assert isinstance(failed, Fail)
     assert (failed.final.timeout_type, failed.final.error_type) == ("", "request_timeout")
 
@@ -174,28 +172,28 @@ def test_never_beats_the_start_deadline() -> None:
     ],
 )
 def test_the_last_failure_is_the_final_error(outcome: Outcome, status: int, code: str) -> None:
-    failed = step(outcome, replace(REQUEST, rules=RetryRules(never=True)))
+    failed = step(outcome, REQUEST._replace(rules=RetryRules(never=True)))
     assert isinstance(failed, Fail)
     assert (failed.final.status, failed.final.error_type) == (status, code)
     assert failed.final.error and failed.final.outcome
 
 
 def test_the_last_answer_of_the_app_is_the_result_when_no_retry_is_left() -> None:
-    taken = step(answer(503), replace(REQUEST, used=(("server_error", 9),)))
+    taken = step(answer(503), REQUEST._replace(used=(("server_error", 9),)))
     assert isinstance(taken, Take)
     assert taken.final.output is not None and taken.final.status == 503
 
 
 def test_a_request_that_kills_three_runners_is_parked_for_good() -> None:
-    assert isinstance(step(DIED, replace(REQUEST, deaths=1)), Again)
-    parked = step(DIED, replace(REQUEST, deaths=2))
+    assert isinstance(step(DIED, REQUEST._replace(deaths=1)), Again)
+    parked = step(DIED, REQUEST._replace(deaths=2))
     assert isinstance(parked, Fail)
     assert parked.final.status == 503 and "parked" in parked.final.error and "roost requests retry req-1" in parked.final.error
-    assert isinstance(step(BROKE_OFF, replace(REQUEST, deaths=2)), Again), "a runner that was told to go is no death"
+    assert isinstance(step(BROKE_OFF, REQUEST._replace(deaths=2)), Again), "a runner that was told to go is no death"
 
 
 def test_a_cancelled_request_is_not_tried_again() -> None:
-    asked = replace(REQUEST, cancel_asked=True)
+    asked = REQUEST._replace(cancel_asked=True)
     for outcome in (BROKE_OFF, SLOW, LOST, Moved("drained"), DIED):
         failed = step(outcome, asked)
         assert isinstance(failed, Fail)
@@ -204,7 +202,7 @@ def test_a_cancelled_request_is_not_tried_again() -> None:
 
 @pytest.mark.parametrize(("status", "error_type"), [(200, ""), (499, "client_cancelled"), (503, "")])
 def test_what_the_app_answers_to_a_cancel_is_the_result(status: int, error_type: str) -> None:
-    taken = step(answer(status), replace(REQUEST, cancel_asked=True))
+    taken = step(answer(status), REQUEST._replace(cancel_asked=True))
     assert isinstance(taken, Take)
     assert (taken.final.status, taken.final.error_type) == (status, error_type)
     assert taken.final.output is not None
@@ -216,7 +214,7 @@ def test_pauses_double_up_to_a_minute_with_a_quarter_of_jitter() -> None:
 
 
 def test_a_pause_grows_with_all_retries_so_far() -> None:
-    again = step(SLOW, replace(REQUEST, used=(("server_error", 1), ("timeout", 1))))
+    again = step(SLOW, REQUEST._replace(used=(("server_error", 1), ("timeout", 1))))
     assert isinstance(again, Again)
     assert again.due_ms == NOW + 4_000
 

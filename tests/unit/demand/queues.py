@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from roost.core.requests import Claim, Claimed, Content, Input, NewRequest, Priority, Request, RequestState, RetryRules, Submitted
 from roost.demand.queue import Queue, Retention
 from roost.kit.hints import Hints
@@ -39,7 +37,7 @@ BLANK = Request(
 
 
 def new(id: str, *, caller: str = "me", hint: str = "", deadline_ms: int | None = None, store_io: bool = True) -> NewRequest:
-    request = replace(BLANK, id=id, caller=caller, hint=hint, deadline_ms=deadline_ms, store_io=store_io)
+    request = BLANK._replace(id=id, caller=caller, hint=hint, deadline_ms=deadline_ms, store_io=store_io)
     return NewRequest(request, Input("POST", b"/", b"", (), Content(2, b"{}")))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -251,7 +250,7 @@ async def test_a_finished_request_is_found_without_a_read(bench: Bench) -> None:
 def test_only_so_many_finished_ones_are_remembered() -> None:
     lines = Lines(recent=2)
     for seq in range(3):
-        lines.put(replace(BLANK, seq=seq, id=str(seq), state=RequestState.COMPLETED), NOW)
+        lines.put(BLANK._replace(seq=seq, id=str(seq), state=RequestState.COMPLETED), NOW)
     assert [lines.find(str(seq), NOW) is not None for seq in range(3)] == [False, True, True]
 
 
@@ -314,10 +313,10 @@ async def test_a_longer_lease_is_seen(bench: Bench) -> None:
 def test_rows_may_come_in_any_order_and_the_newest_stays() -> None:
     life = [
         BLANK,
-        replace(BLANK, state=RequestState.IN_PROGRESS, attempt=1, runner_id="run-1"),
-        replace(BLANK, state=RequestState.IN_PROGRESS, attempt=1, runner_id="run-1", cancel_asked=True),
-        replace(BLANK, state=RequestState.IN_QUEUE, attempt=1, cancel_asked=True),
-        replace(BLANK, state=RequestState.COMPLETED, attempt=1, cancel_asked=True),
+        BLANK._replace(state=RequestState.IN_PROGRESS, attempt=1, runner_id="run-1"),
+        BLANK._replace(state=RequestState.IN_PROGRESS, attempt=1, runner_id="run-1", cancel_asked=True),
+        BLANK._replace(state=RequestState.IN_QUEUE, attempt=1, cancel_asked=True),
+        BLANK._replace(state=RequestState.COMPLETED, attempt=1, cancel_asked=True),
     ]
     for newest in range(len(life)):
         lines = Lines()

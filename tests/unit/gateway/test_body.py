@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from roost.data.payloads import PayloadTrouble
 from roost.gateway import body as bodies
 from roost.gateway.body import MEMORY_LIMIT, Body, CallerGone
 from roost.testkit.loop import VirtualLoop
@@ -83,3 +85,17 @@ def test_a_body_that_drips_is_given_up_although_it_never_stops(tmp_path: Path) -
         assert refused.value.status == 408 and loop.time() <= 2 * bodies.STALL_S
     finally:
         loop.close()
+
+
+async def test_a_disk_that_does_not_take_a_large_body_is_told(tmp_path: Path) -> None:
+    """Not as a failure of ours, of which nobody could tell the cause."""
+    with pytest.raises(PayloadTrouble, match="the server's disk fails") as trouble:
+        await read(arriving(b"x" * MEMORY_LIMIT, b"x"), tmp_path / "gone")
+    assert trouble.value.status == 503
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MEMORY_LIMIT, hard))
+    try:
+        with pytest.raises(PayloadTrouble):
+            await read(arriving(b"x" * MEMORY_LIMIT, b"x" * MEMORY_LIMIT), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -31,8 +31,10 @@ class NotKept:
 
 async def read_answer(
     exchange: QueuedExchange, payloads: Payloads, begun: Callable[[ResponseHead], None], credit: Callable[[QueuedExchange], None]
-) -> Answer | NotKept | retry.Broken | None:
+) -> Answer | NotKept | retry.Broken | retry.Moved | None:
     """Read to the end. None: the connection broke, the call was taken up elsewhere, or an event of ours ended it.
+
+    A call that was sent with its reservation is ACCEPTed first, or BUSY and then of no consequence.
 
     `begun` gets the head of the response; `credit` is called when the runner takes more of the request's body.
     """
@@ -57,6 +59,10 @@ async def read_answer(
                 exchange.consumed(len(value))
             elif kind == frames.CREDIT:
                 credit(exchange)
+            elif kind == frames.BUSY and not exchange.connection.lost:
+                return retry.Moved("its runner had no free slot after all")
+            elif kind == frames.ACCEPT:
+                continue
             elif kind == frames.RESET and value["code"] != MOVED:
                 return retry.Broken(value["code"], value["detail"])
             else:

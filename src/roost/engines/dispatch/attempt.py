@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from roost.core import fate, retry
 from roost.core.leases import LEASE_MS
-from roost.core.requests import Again, Claim, Claimed, Input, Output, Request
+from roost.core.requests import Again, Claim, Claimed, Input, NewRequest, Output, Request
 from roost.data.payloads import Payloads
 from roost.demand.queue import Queue
 from roost.engines.dispatch.answer import Answer, NotKept, read_answer
@@ -101,6 +101,33 @@ class Attempt:
             return
         await self._carry(exchange, self._timeout_ms())
 
+    async def run_at_once(self, entry: Entry, new: NewRequest, accepted: asyncio.Future[Request]) -> None:
+        """The same for a request that has just come and waits for nobody: it is accepted and claimed in one write, and sent with its reservation.
+
+        `accepted` gets it as soon as it is on disk, or what the store said. Since nobody asked the runner before, it may be BUSY: the request
+        then waits like any other, and its attempt is not counted.
+        """
+        application = self.request.application
+        self.may_be_cut = False
+        try:
+            claimed = await self._ties.queue.submit_and_claim(new, self._new_claim())
+        except BaseException as error:
+            self._ties.give_back(application, entry, False)
+            _fail(accepted, error)
+            if not isinstance(error, StoreError):
+                raise
+            return
+        if not accepted.done():
+            accepted.set_result(new.request._replace(seq=claimed.request.seq))
+        self._claimed(claimed)
+        exchange = entry.connection.reserve(released=lambda busy: self._ties.give_back(application, entry, busy))
+        if exchange.finished:
+            await self._settle(retry.Moved("the connection to its runner broke before it was sent"))
+        elif await self._send(exchange):
+            await self._carry(exchange, self._timeout_ms())
+        else:
+            exchange.release_unused()
+
     async def take_up(self) -> None:
         """An attempt that was under way when the server before this one ended: its runner is asked for the answer when it dials home."""
         self.is_claimed = True
@@ -141,10 +168,10 @@ class Attempt:
 
     async def _claim(self) -> bool:
         ties, request = self._ties, self.request
-        self._began_ms = ties.now_ms()
-        claim = Claim(ids.request_id(), self.runner_id, self._began_ms + LEASE_MS, ties.log_size(self.runner_id))
         try:
-            claimed = await ties.queue.claim(request, claim)
+            claimed = await ties.queue.claim(request, self._new_claim())
+        except StoreClosed:
+            return False
         except StoreError as error:
             # The queue reads that row again. If the claim is on disk after all, the engine finds an attempt that nobody carries, and takes it up.
             log.warning("request.claim_failed", request=request.id, error=str(error))
@@ -153,6 +180,10 @@ class Attempt:
             return False
         self._claimed(claimed)
         return True
+
+    def _new_claim(self) -> Claim:
+        self._began_ms = self._ties.now_ms()
+        return Claim(ids.request_id(), self.runner_id, self._began_ms + LEASE_MS, self._ties.log_size(self.runner_id))
 
     def _claimed(self, claimed: Claimed) -> None:
         self.is_claimed = True
@@ -233,7 +264,7 @@ class Attempt:
             match answer:
                 case Answer():
                     return self._outcome(answer)
-                case retry.Broken():
+                case retry.Broken() | retry.Moved():
                     return answer
                 case NotKept(detail):
                     log.warning("request.answer_not_kept", request=self.request.id, error=detail)
@@ -281,9 +312,9 @@ class Attempt:
         if not isinstance(verdict, fate.Keep):
             self._ties.fate(self.runner_id, verdict)
         entry = self._ties.directory.get(self.runner_id)
-        hints = fields.find(head.headers, b"x-fal-runner-hints")
+        hints = fields.runner_hints(head.headers)
         if entry is not None and hints is not None:
-            entry.hints = tuple(hints.decode("latin-1").split(","))
+            entry.hints = hints
 
     def _outcome(self, answer: Answer) -> retry.Outcome:
         kept = fields.kept(answer.head.status, answer.head.headers, runner_id=self.runner_id)
@@ -322,3 +353,10 @@ class Attempt:
             entry.connection.taken([(request.id, attempt)])
         if isinstance(outcome, retry.Answered) and outcome.output.content.file and (taken is None or isinstance(step, Again)):
             await ties.payloads.remove([outcome.output.content.file])
+
+
+def _fail(accepted: asyncio.Future[Request], error: BaseException) -> None:
+    if not accepted.done():
+        accepted.set_exception(error if isinstance(error, Exception) else StoreClosed("The server is stopping.", code="server_stopping"))
+        # Who submitted may have gone; asked for once, it is nobody's unheard error.
+        accepted.exception()

@@ -14,20 +14,21 @@ from typing import Final as Constant
 
 from roost.core import leases, retry
 from roost.core.model import RunnerState
-from roost.core.requests import Final, Request
+from roost.core.requests import Final, NewRequest, Request, RequestState
 from roost.engines.dispatch.attempt import Attempt, Ties
 from roost.kit import log
 from roost.kit.hints import Hints
 from roost.kit.loop import Loop
 from roost.link.connection import CallConnection
 from roost.link.directory import Directory, Entry
-from roost.store import Store, StoreClosed
+from roost.store import Store, StoreClosed, StoreError
 from roost.wire.errors import CODES
 
 _TOGETHER: Constant = 500
 """Requests that are ended in one round: others that write meanwhile wait no longer than that takes."""
 _SOONEST_MS: Constant = 5
-_IDLE_MS: Constant = 30_000
+_IDLE_MS: Constant = 5_000
+"""Nobody tells when an app is deleted in the moment in which a request for it is accepted: that one waits so long for its end."""
 _LAST_STEPS_S: Constant = 2.0
 _STEP_S: Constant = 0.02
 
@@ -94,10 +95,27 @@ class DispatchEngine:
         self._begin(attempt, attempt.run(entry))
         return True
 
+    def at_once(self, new: NewRequest, entry: Entry) -> asyncio.Future[Request]:
+        """A slot of this runner is reserved for this request, which has just come: it is accepted and begins. What the future answers is on disk."""
+        accepted: asyncio.Future[Request] = asyncio.get_running_loop().create_future()
+        attempt = Attempt(self._ties, new.request, entry.runner_id, self._aside)
+        self._begin(attempt, attempt.run_at_once(entry, new, accepted))
+        return accepted
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
     def on_calls(self, runner_id: str, connection: CallConnection) -> None:
         """The link: a runner has dialled home, and nobody was given a slot of it yet."""
         for attempt in self._of(runner_id):
             attempt.rejoin(connection)
+
+    def on_kept(self, connection: CallConnection, attempts: list[tuple[str, int]]) -> None:
+        """The link: which attempts that runner keeps. Those that are settled it may forget; it was told so on a connection that broke, or by a
+        server that ended in the moment between."""
+        if not self._stopped:
+            self._aside(self._tell_settled(connection, attempts))
 
     def on_end(self, runner_id: str, reason: str, crashed: bool) -> None:
         """The fleet: a runner has ended, why, and whether by itself."""
@@ -153,6 +171,19 @@ class DispatchEngine:
         if attempt.request.deaths and not self._stopped:
             # The next of its kind may go to this runner now, and was refused while this one was there.
             self._queue.on_ready(attempt.request.application)
+
+    async def _tell_settled(self, connection: CallConnection, attempts: list[tuple[str, int]]) -> None:
+        for request_id, number in attempts:
+            try:
+                request = await self._queue.get(request_id)
+            except StoreError:
+                # It asks again on its next connection, and forgets by itself after a while.
+                return
+            is_newest = request is not None and request.attempt == number
+            if request is not None and is_newest and request.state is RequestState.COMPLETED:
+                connection.taken([(request_id, number)])
+            elif request is None or not is_newest or request.state is RequestState.IN_QUEUE:
+                connection.drop([(request_id, number)])
 
     def _of(self, runner_id: str) -> list[Attempt]:
         return list(self._by_runner.get(runner_id, ()))

@@ -42,6 +42,7 @@ CREATE TABLE requests (
 ) STRICT;
 CREATE UNIQUE INDEX requests_by_id ON requests (id);
 CREATE INDEX requests_by_app ON requests (account, name, seq);
+CREATE INDEX requests_by_caller ON requests (caller, seq); -- costs a submit 3 µs; without it an API key's list reads everybody's requests
 -- Not `state IN (...)`: a state that nobody knows must be found too, so that its request can be ended.
 CREATE INDEX requests_living ON requests (state, seq) WHERE state <> 'COMPLETED';
 CREATE UNIQUE INDEX requests_by_key ON requests (caller, account, name, idempotency_key) WHERE idempotency_key IS NOT NULL;
