@@ -3,7 +3,7 @@
 #   make test    every test
 # For work on Roost itself:
 #   make check   format, lint, types, import contracts, fast tests: under a minute
-#   make soak    the long proof that accepted work is not lost: half an hour, one table; ARGS=sweep is the failpoint sweep alone
+#   make soak    the long proof that accepted work is not lost: forty minutes, one table; ARGS=sweep is the failpoint sweep alone
 #   make bench   what things cost; ONLY=echo measures one subject, ARGS=--quick has a short look
 
 VENV := .venv

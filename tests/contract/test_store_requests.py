@@ -34,6 +34,7 @@ from roost.kit.clock import SystemClock
 from roost.store import MEMORY, DamagedContent, Store, Violation, known
 from roost.store.driver import Args, Driver, Read, Row, Stats, T, Write
 from roost.store.sqlite import SqliteDriver
+from roost.testkit import blank
 
 LATER = 10_000_000
 
@@ -51,27 +52,8 @@ async def store(driver: Driver) -> Store:
 
 
 def a_request(id: str = "r1", **changes: object) -> Request:
-    request = Request(
-        seq=0,
-        id=id,
-        owner="ada",
-        name="painter",
-        environment="main",
-        caller="bob",
-        state=RequestState.IN_QUEUE,
-        priority=Priority.NORMAL,
-        attempt=0,
-        deaths=0,
-        used=(),
-        created_ms=1_000,
-        due_ms=None,
-        deadline_ms=None,
-        hint="",
-        rules=RetryRules(),
-        store_io=True,
-        endpoint="/paint",
-        method="POST",
-        gateway_request_id=id,
+    request = blank.REQUEST._replace(
+        id=id, owner="ada", name="painter", caller="bob", created_ms=1_000, endpoint="/paint", gateway_request_id=id
     )
     return request._replace(**changes)  # type: ignore[arg-type]
 
@@ -627,3 +609,20 @@ async def test_nothing_on_the_way_of_a_request_reads_all_finished_ones(driver: D
         if detail in [f"SCAN {table}" for table in tables]
     ]
     assert scans == []
+
+
+@pytest.mark.parametrize("of_owner", [True, False])
+@pytest.mark.parametrize("of_caller", [True, False])
+@pytest.mark.parametrize("state", [None, RequestState.COMPLETED, RequestState.IN_QUEUE])
+async def test_a_list_takes_the_newest_as_they_come_and_sorts_nothing(
+    driver: Driver, of_owner: bool, of_caller: bool, state: RequestState | None
+) -> None:
+    """Of five million requests a hundred are shown."""
+    noting = Noting(driver)
+    store = await Store.on(noting, SystemClock(), known())
+    noting.statements.clear()
+    await store.requests.list(owner="ada" if of_owner else None, caller="bob" if of_caller else None, state=state, before_seq=7)
+    ((sql, args),) = noting.statements.items()
+    plan = await driver.read(lambda tx: [row["detail"] for row in tx.rows(f"EXPLAIN QUERY PLAN {sql}", args)])
+    assert len(plan) == 1, plan
+    assert not of_caller or "requests_by_caller" in plan[0] or "requests_living" in plan[0], plan

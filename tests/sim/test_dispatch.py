@@ -170,12 +170,15 @@ async def test_a_busy_runner_costs_no_attempt(world: World) -> None:
     await world.call()
     runner = world.running()[0]
     runner.occupy()
-    request_id = await world.submit()
+    newcomer, later = await world.submit(), await world.submit()
     await world.advance(1)
-    assert (await world.request(request_id)).attempt == 0
+    # The first of them was sent with its reservation: that it began is on disk, and counts for nothing.
+    assert [(await world.request(one)).attempt for one in (newcomer, later)] == [1, 0]
+    assert (await world.request(newcomer)).used == ()
     runner.vacate()
-    reply = await world.finished(request_id)
-    assert reply.status == 200 and (await world.request(request_id)).attempt == 1
+    for request_id, attempt in ((newcomer, 2), (later, 1)):
+        reply = await world.finished(request_id)
+        assert reply.status == 200 and (await world.request(request_id)).attempt == attempt
 
 
 async def test_starts_that_fail_are_no_attempts(world: World) -> None:

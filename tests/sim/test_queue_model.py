@@ -28,7 +28,6 @@ from roost.core.requests import (
     Priority,
     Request,
     RequestState,
-    RetryRules,
     SameKey,
     Submitted,
 )
@@ -38,6 +37,7 @@ from roost.kit.hints import Hints
 from roost.store import DiskTrouble, Store
 from roost.store.migrate import known as migrations
 from roost.store.sqlite import SqliteDriver
+from roost.testkit import blank
 from roost.testkit.clock import EPOCH_MS, VirtualClock
 from roost.testkit.flaky import FlakyDriver
 
@@ -66,7 +66,6 @@ class Known:
         return self.state is IN_QUEUE and not self.held and (self.due_ms is None or self.due_ms <= now_ms)
 
 
-BLANK = Request(0, "", "me", "app", "main", "me", IN_QUEUE, Priority.NORMAL, 0, 0, (), 0, None, None, "", RetryRules(), True, "/", "POST")
 FAULTS = st.sampled_from(["", "", "", "", "before", "after"])
 OUTCOMES: st.SearchStrategy[Outcome] = st.sampled_from(
     [
@@ -145,7 +144,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.submits += 1
         new_id = f"req-{self.submits}"
         deadline_ms = None if start_timeout_ms is None else self.now_ms + start_timeout_ms
-        request = BLANK._replace(id=new_id, priority=priority, created_ms=self.now_ms, deadline_ms=deadline_ms)
+        request = blank.REQUEST._replace(id=new_id, priority=priority, created_ms=self.now_ms, deadline_ms=deadline_ms)
         new = NewRequest(request, Input("POST", b"/", b"", (), Content(1, body)), key, body.decode())
         known_as = self.keys.get(key) if key else None
         answer = self.run(self.queue.submit(new), fault if known_as is None else "")

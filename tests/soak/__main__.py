@@ -1,6 +1,6 @@
 """The long proof, `make soak`: the whole failpoint sweep, power losses by the thousand, every fault test in its long version; one table at the end.
 
-python -m tests.soak             all, about half an hour on two cores
+python -m tests.soak             all, about forty minutes on two cores
 python -m tests.soak sweep       the sweep alone; ONLY=requests.claim strikes at points that begin so
 python -m tests.soak tests       the long tests alone
 """

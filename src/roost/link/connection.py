@@ -171,6 +171,8 @@ class CallConnection(asyncio.Protocol):
         self._leaving: list[str] = []
         """Failpoints to visit once what is queued has left."""
         self.lost = False
+        self.arrivals = 0
+        """How often bytes have come."""
 
     def open(
         self, head: RequestHead, body: bytes, *, body_ended: bool, bypass: bool = False, released: Callable[[bool], None] | None = None
@@ -341,6 +343,7 @@ class CallConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        self.arrivals += 1
         try:
             self._deliver(self._session.arrived(data))
         except frames.ProtocolError:

@@ -35,6 +35,7 @@ from roost.demand.queue import Retention as ResultRetention
 from roost.engines.build import BuildEngine
 from roost.engines.dispatch.attempt import Ties
 from roost.engines.dispatch.engine import DispatchEngine
+from roost.engines.dispatch.log_ends import LogEnds
 from roost.engines.fleet.engine import FleetEngine, Links
 from roost.engines.fleet.starting import Ground
 from roost.engines.prepare import PrepareEngine
@@ -274,7 +275,7 @@ class Server:
             fate=self.fleet.on_fate,
             timed_out=self.fleet.on_timeout,
             request_timeout_ms=self._request_timeout_ms,
-            log_size=self.logs.size,
+            log_size=LogEnds(self.directory, self.logs.size).of,
             dice=random.random,
             input=self.store.requests.input,
         )

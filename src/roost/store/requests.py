@@ -177,9 +177,10 @@ class Requests:
         asked, sent = new.request, new.input
         assert not new.idempotency_key, "what has a key may be there already"
         row: tuple[Value, ...] = (
-            *(asked.id, asked.owner, asked.environment, asked.name, asked.caller, asked.priority.value, asked.created_ms, asked.deadline_ms),
-            *(asked.hint, dump_rules(asked.rules), int(asked.store_io), asked.endpoint, asked.method, claim.gateway_request_id),
-            *(asked.retry_of, claim.runner_id, claim.lease_until_ms, claim.log_from, now_ms),
+            *(asked.id, asked.owner, asked.environment, asked.name, asked.caller, asked.priority.value),
+            *(asked.created_ms, asked.deadline_ms, asked.hint, dump_rules(asked.rules), int(asked.store_io)),
+            *(asked.endpoint, asked.method, claim.gateway_request_id, asked.retry_of),
+            *(claim.runner_id, claim.lease_until_ms, claim.log_from, now_ms),
         )
         kept, reason = _input_args(asked, sent), _why_new(asked)
 

@@ -17,10 +17,10 @@ from roost.core.requests import (
     Output,
     Priority,
     Request,
-    RequestState,
     RetryRules,
 )
 from roost.data.payloads import Payloads
+from roost.testkit import blank
 from tests.unit.api.world import NOW_MS, READER, STRANGER, URL, World
 
 ISO = "2023-11-14T22:13:20.000+00:00"
@@ -31,21 +31,13 @@ async def queued(
     world: World, qid: str, *, owner: str = "ada", name: str = "hello", caller: str = "ada", content: Content | None = None
 ) -> Request:
     """A request as a submit leaves it."""
-    request = Request(
-        seq=0,
+    request = blank.REQUEST._replace(
         id=qid,
         owner=owner,
         name=name,
-        environment="main",
         caller=caller,
-        state=RequestState.IN_QUEUE,
         priority=Priority.LOW,
-        attempt=0,
-        deaths=0,
-        used=(),
         created_ms=world.clock.ms,
-        due_ms=None,
-        deadline_ms=None,
         hint="cats",
         rules=RetryRules(never=True),
         store_io=False,
@@ -89,6 +81,25 @@ async def test_requests_are_listed_newest_first_and_narrowed_down(world: World):
     assert await listed(world, "?state=completed") == ["q1"]
     assert await listed(world, "?limit=1") == ["q3"]
     assert await listed(world, "?limit=1&before=q3") == ["q2"]
+
+
+@pytest.mark.parametrize(("key", "theirs"), [("admin", ["q4", "q3", "q2", "q1", "q0"]), (READER, ["q4", "q2", "q0"])])
+async def test_pages_show_every_request_once_also_when_more_come_meanwhile(world: World, key: str, theirs: list[str]):
+    for number in range(5):
+        await queued(world, f"q{number}", caller=("ada", "bob")[number % 2])
+    seen: list[str] = []
+    while page := await listed(world, f"?limit=2{f'&before={seen[-1]}' if seen else ''}", key=key):
+        seen += page
+        await queued(world, f"later-{len(seen)}")
+    assert seen == theirs
+
+
+async def test_a_page_has_a_hundred_unless_somebody_asks_for_more(world: World):
+    for number in range(103):
+        await queued(world, f"q{number}")
+    assert len(await listed(world)) == 100
+    assert len(await listed(world, "?limit=5000")) == 103
+    assert await listed(world, "?before=q3") == ["q2", "q1", "q0"]
 
 
 async def test_an_account_sees_what_its_apps_got_and_what_it_sent(world: World):

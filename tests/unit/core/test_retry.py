@@ -5,34 +5,15 @@ from __future__ import annotations
 import pytest
 
 from roost.core import retry
-from roost.core.requests import Again, AttemptState, Content, Output, Priority, Request, RequestState, RetryRules
+from roost.core.requests import Again, AttemptState, Content, Output, Request, RequestState, RetryRules
 from roost.core.retry import Answered, Broken, Fail, Lost, Moved, Outcome, Step, Take, TimedOut, Unusable
+from roost.testkit import blank
 from roost.wire.spec import AppSpec
 
 NOW = 1_700_000_000_000
 PLAIN = RetryRules()
 
-REQUEST = Request(
-    seq=1,
-    id="req-1",
-    owner="me",
-    name="app",
-    environment="main",
-    caller="me",
-    state=RequestState.IN_PROGRESS,
-    priority=Priority.NORMAL,
-    attempt=1,
-    deaths=0,
-    used=(),
-    created_ms=NOW - 5_000,
-    due_ms=None,
-    deadline_ms=None,
-    hint="",
-    rules=PLAIN,
-    store_io=True,
-    endpoint="/",
-    method="POST",
-)
+REQUEST = blank.REQUEST._replace(seq=1, id="req-1", state=RequestState.IN_PROGRESS, attempt=1, created_ms=NOW - 5_000, rules=PLAIN)
 
 
 def answer(status: int, *headers: tuple[bytes, bytes]) -> Answered:

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from roost.core.requests import Claim, Claimed, Content, Input, NewRequest, Priority, Request, RequestState, RetryRules, Submitted
+from roost.core.requests import Claim, Claimed, Content, Input, NewRequest, Request, Submitted
 from roost.demand.queue import Queue, Retention
 from roost.kit.hints import Hints
 from roost.store import MEMORY, Store
 from roost.store.migrate import known
 from roost.store.sqlite import SqliteDriver
+from roost.testkit import blank
 from roost.testkit.clock import EPOCH_MS, VirtualClock
 from roost.testkit.flaky import FlakyDriver
 
 NOW = EPOCH_MS
 APP = "me/app"
-BLANK = Request(
-    seq=0,
-    id="",
-    owner="me",
-    name="app",
-    environment="main",
-    caller="me",
-    state=RequestState.IN_QUEUE,
-    priority=Priority.NORMAL,
-    attempt=0,
-    deaths=0,
-    used=(),
-    created_ms=NOW,
-    due_ms=None,
-    deadline_ms=None,
-    hint="",
-    rules=RetryRules(),
-    store_io=True,
-    endpoint="/",
-    method="POST",
-)
+BLANK = blank.REQUEST._replace(created_ms=NOW)
 
 
 def new(id: str, *, caller: str = "me", hint: str = "", deadline_ms: int | None = None, store_io: bool = True) -> NewRequest:

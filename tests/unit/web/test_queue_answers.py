@@ -7,34 +7,14 @@ from typing import Any
 
 import pytest
 
-from roost.core.requests import Priority, Request, RequestState, RetryRules
+from roost.core.requests import Request, RequestState
 from roost.data.logs import LogLine
+from roost.testkit import blank
 from roost.web import queue_answers
 
 URL = "http://q/me/app/requests/r1"
 LINKS = f'"request_id":"r1","response_url":"{URL}","status_url":"{URL}/status","cancel_url":"{URL}/cancel"'
-REQUEST = Request(
-    seq=1,
-    id="r1",
-    owner="me",
-    name="app",
-    environment="main",
-    caller="ada",
-    state=RequestState.IN_QUEUE,
-    priority=Priority.NORMAL,
-    attempt=0,
-    deaths=0,
-    used=(),
-    created_ms=0,
-    due_ms=None,
-    deadline_ms=None,
-    hint="",
-    rules=RetryRules(),
-    store_io=True,
-    endpoint="/",
-    method="POST",
-    gateway_request_id="r1",
-)
+REQUEST = blank.REQUEST._replace(seq=1, id="r1", caller="ada", gateway_request_id="r1")
 LINE = LogLine(1_734_708_937_120, "STDOUT", "user", 'said "hi"', "r1", "/", "runner")
 
 

@@ -60,3 +60,10 @@ def test_frames_are_found_however_the_bytes_are_cut(payloads: list[bytes], size:
 def test_a_frame_longer_than_the_limit_is_refused_before_it_is_read() -> None:
     with pytest.raises(ProtocolError, match="larger"):
         Reader().feed((frames.MAX_PAYLOAD + 1).to_bytes(4, "big") + b"\x30\x00\x00\x00\x01")
+
+
+@pytest.mark.parametrize("named", [[1], [["a"]], [["a", "x"]], None, 7])
+def test_attempts_that_are_none_are_a_broken_peer(named: object) -> None:
+    assert frames.attempts_of({"op": "kept", "attempts": [["a", 1], ["b", 2]]}) == [("a", 1), ("b", 2)]
+    with pytest.raises(ProtocolError):
+        frames.attempts_of({"op": "kept", "attempts": named})

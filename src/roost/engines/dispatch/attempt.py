@@ -108,7 +108,6 @@ class Attempt:
         then waits like any other, and its attempt is not counted.
         """
         application = self.request.application
-        self.may_be_cut = False
         try:
             claimed = await self._ties.queue.submit_and_claim(new, self._new_claim())
         except BaseException as error:

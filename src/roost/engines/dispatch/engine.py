@@ -99,6 +99,8 @@ class DispatchEngine:
         """A slot of this runner is reserved for this request, which has just come: it is accepted and begins. What the future answers is on disk."""
         accepted: asyncio.Future[Request] = asyncio.get_running_loop().create_future()
         attempt = Attempt(self._ties, new.request, entry.runner_id, self._aside)
+        # Its task must begin, or who submits would wait for ever.
+        attempt.may_be_cut = False
         self._begin(attempt, attempt.run_at_once(entry, new, accepted))
         return accepted
 
