@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import pytest
@@ -23,7 +23,8 @@ from roost.wire.launch import LINK_VERSIONS, Hello
 from roost.wire.session import MOVED, WINDOW, Slots
 
 HEAD = RequestHead("POST", b"/", b"", [])
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
 
 
 class Work:
@@ -38,12 +39,12 @@ class Work:
         self.started = 0
         self.disconnects = 0
 
-    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[dict[str, Any]]], send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Message]], send: Send) -> None:
         self.started += 1
         message = await receive()
         while message["type"] == "http.request" and message["more_body"]:
             message = await receive()
-        gone = asyncio.create_task(receive())
+        gone = asyncio.ensure_future(receive())
         gone.add_done_callback(lambda task: None if task.cancelled() else self._disconnected())
         waits = asyncio.create_task(self.go.wait())
         await asyncio.wait([gone, waits], return_when=asyncio.FIRST_COMPLETED)
@@ -66,8 +67,11 @@ class Server:
         self.versions = versions
         self.directory = Directory()
         self.listener = Listener(self.directory, self._admit, lambda runner, body: None, lambda: 0)
-        self.listener.on_calls = lambda runner_id, connection: self.at_once(connection)
+        self.listener.on_calls = self._calls
         self.at_once: Callable[[CallConnection], object] = lambda connection: None
+
+    def _calls(self, runner_id: str, connection: CallConnection) -> None:
+        self.at_once(connection)
 
     async def _admit(self, hello: Hello) -> Admitted:
         return Admitted("r", "rev", hello.slots, hello.held)

@@ -116,6 +116,32 @@ async def test_a_submit_keeps_everything_and_gives_a_place(store: Store) -> None
     assert (event.kind, event.actor, event.at_ms, event.reason) == ("IN_QUEUE", "bob", 1_500, "a new try of r0")
 
 
+@pytest.mark.parametrize(
+    "changes", [{}, {"priority": Priority.LOW, "deadline_ms": 9_000, "hint": "lora-1", "store_io": False, "retry_of": "r0"}]
+)
+async def test_submitted_and_claimed_together_is_what_it_is_one_after_the_other(store: Store, changes: dict[str, object]) -> None:
+    how = Claim("try-1", "run-1", 12_000, 50)
+    await store.requests.submit(NewRequest(a_request("apart", **changes), INPUT), 2_000)
+    apart = await store.requests.claim("apart", 0, how, 2_000)
+    together = await store.requests.submit_and_claim(NewRequest(a_request("together", **changes), INPUT), how, 2_000)
+    assert apart is not None and together.input == apart.input == await store.requests.input("together")
+    assert together.request == apart.request._replace(id="together", seq=2) == await store.requests.get("together")
+    assert await timeline(store, "together") == await timeline(store, "apart") == [("IN_QUEUE", 0), ("IN_PROGRESS", 1)]
+    reasons = [[event.reason for event in await store.events.list(f"request:{one}")] for one in ("apart", "together")]
+    assert reasons[0] == reasons[1]
+    for one in ("apart", "together"):
+        assert await store.requests.finish(one, 1, done(), 3_000) is not None
+    apart_attempts, attempts = [await store.requests.attempts(one) for one in ("apart", "together")]
+    assert [replace(attempt, request_id="") for attempt in attempts] == [replace(attempt, request_id="") for attempt in apart_attempts]
+
+
+async def test_a_second_request_of_one_id_is_not_begun_either(store: Store) -> None:
+    await submit(store)
+    with pytest.raises(Violation):
+        await store.requests.submit_and_claim(NewRequest(a_request(), INPUT), Claim("try-1", "run-1", 12_000), 2_000)
+    assert await timeline(store) == [("IN_QUEUE", 0)]
+
+
 async def test_places_only_grow_and_are_not_used_again(store: Store) -> None:
     assert [(await submit(store, f"r{n}")).seq for n in range(3)] == [0 + 1, 2, 3]
     await store.requests.end_waiting("r2", replace(CANCELLED, expires_ms=0), 2_000, RequestEvent.CANCELLED)

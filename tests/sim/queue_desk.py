@@ -160,9 +160,9 @@ class Desk:
         }
         return Calling(self.gateway, scope, body, self.clock.now_ms)
 
-    async def submit(self, path: str = "/me/app", **asked: Any) -> str:
+    async def submit(self, path: str = "/me/app", *, body: bytes = b"{}", **asked: Any) -> str:
         """Submit, and answer the id."""
-        reply = await self.ask("POST", path, **({"body": b"{}"} | asked))
+        reply = await self.ask("POST", path, body=body, **asked)
         assert reply.status == 200, reply.body
         return reply.json["request_id"]
 

@@ -90,6 +90,35 @@ async def test_a_submit_in_doubt_is_found_again(bench: Bench) -> None:
     assert bench.queue.next(APP, NOW) == found
 
 
+async def test_a_newcomer_that_begins_at_once_is_in_nobodys_line(bench: Bench) -> None:
+    ready = told(bench.queue)
+    claimed = await bench.queue.submit_and_claim(new("a"), Claim("a-1", "run-1", NOW + 10_000))
+    assert (claimed.request.state, claimed.request.attempt) == (RequestState.IN_PROGRESS, 1)
+    assert bench.queue.find("a") == claimed.request and bench.queue.in_progress() == (claimed.request,)
+    assert (bench.queue.next(APP, NOW), bench.queue.queued(APP), ready) == (None, 0, [])
+
+
+@pytest.mark.parametrize("can_read", [True, False])
+async def test_a_newcomer_whose_write_failed_after_it_was_on_disk_has_begun(bench: Bench, can_read: bool) -> None:
+    bench.driver.fault, bench.driver.cannot_read = "after", not can_read
+    beginning = bench.queue.submit_and_claim(new("a"), Claim("a-1", "run-1", NOW + 10_000))
+    if can_read:
+        assert (await beginning).request.attempt == 1
+    else:
+        with pytest.raises(DiskTrouble):
+            await beginning
+        bench.driver.cannot_read = False
+        await bench.queue.reconcile()
+    assert [request.gateway_request_id for request in bench.queue.in_progress()] == ["a-1"]
+
+
+async def test_a_newcomer_that_never_reached_the_disk_is_not_there(bench: Bench) -> None:
+    bench.driver.fault = "before"
+    with pytest.raises(DiskTrouble):
+        await bench.queue.submit_and_claim(new("a"), Claim("a-1", "run-1", NOW + 10_000))
+    assert (await bench.queue.get("a"), bench.queue.in_progress()) == (None, ())
+
+
 async def test_what_was_changed_behind_its_back_is_mended(bench: Bench) -> None:
     await bench.submit("a", "b")
     await bench.store.requests.submit(new("c"), NOW)

@@ -140,7 +140,8 @@ class DispatchEngine:
 
     def _begin(self, attempt: Attempt, work: Coroutine[Any, Any, None]) -> None:
         if not self._attempts:
-            self._hints.give("dispatch")
+            # The loop may sleep for long, and should look after this one if it lasts. Not at once: most do not, and each would wake it.
+            self._hints.give_within("dispatch", leases.LOOK_EVERY_MS / 1000)
         self._attempts[attempt.request.id] = attempt
         self._by_runner.setdefault(attempt.runner_id, set()).add(attempt)
         if attempt.request.deaths:
