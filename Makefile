@@ -16,7 +16,7 @@ demo: $(READY)
 	$(BIN)/roost demo $(if $(filter-out 0,$(ONCE)),--once)
 
 test: $(READY)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check

@@ -124,7 +124,7 @@ async def test_submitted_and_claimed_together_is_what_it_is_one_after_the_other(
     await store.requests.submit(NewRequest(a_request("apart", **changes), INPUT), 2_000)
     apart = await store.requests.claim("apart", 0, how, 2_000)
     together = await store.requests.submit_and_claim(NewRequest(a_request("together", **changes), INPUT), how, 2_000)
-    assert apart is not None and together.input == apart.input == await store.requests.input("together")
+    assert apart is not None and isinstance(together, Claimed) and together.input == apart.input == await store.requests.input("together")
     assert together.request == apart.request._replace(id="together", seq=2) == await store.requests.get("together")
     assert await timeline(store, "together") == await timeline(store, "apart") == [("IN_QUEUE", 0), ("IN_PROGRESS", 1)]
     reasons = [[event.reason for event in await store.events.list(f"request:{one}")] for one in ("apart", "together")]
@@ -133,6 +133,17 @@ async def test_submitted_and_claimed_together_is_what_it_is_one_after_the_other(
         assert await store.requests.finish(one, 1, done(), 3_000) is not None
     apart_attempts, attempts = [await store.requests.attempts(one) for one in ("apart", "together")]
     assert [replace(attempt, request_id="") for attempt in attempts] == [replace(attempt, request_id="") for attempt in apart_attempts]
+
+
+async def test_a_key_that_is_known_begins_nothing(store: Store) -> None:
+    how = Claim("try-1", "run-1", 12_000)
+    keyed = [NewRequest(a_request(one), INPUT, "k", print_) for one, print_ in (("r1", "same"), ("r2", "same"), ("r3", "other"))]
+    first = await store.requests.submit_and_claim(keyed[0], how, 2_000)
+    assert isinstance(first, Claimed)
+    assert await store.requests.submit_and_claim(keyed[1], how, 2_000) == SameKey(first.request)
+    assert await store.requests.submit_and_claim(keyed[2], how, 2_000) == OtherBody(first.request, "same")
+    assert await store.requests.submit(keyed[1], 2_000) == SameKey(first.request)
+    assert [await store.requests.get(one) for one in ("r2", "r3")] == [None, None]
 
 
 async def test_a_second_request_of_one_id_is_not_begun_either(store: Store) -> None:

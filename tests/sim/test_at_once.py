@@ -104,6 +104,19 @@ async def test_one_that_was_cancelled_while_its_runner_refused_it_ends(world: Wo
     assert (world.ran(request_id), world.in_flight()) == ([], 0)
 
 
+async def test_an_idempotency_key_is_one_request_and_a_known_one_takes_no_slot(world: World) -> None:
+    await warm(world, Answer(after_ms=5_000), max_multiplexing=2)
+    request_id = await world.submit(idempotency_key="k")
+    assert await world.submit(idempotency_key="k") == request_id
+    other = await world.call(path="/_queue/me/app", body=b"[]", headers={"idempotency-key": "k"})
+    await world.settle()
+    assert (other.status, len(world.ran(request_id)), world.in_flight()) == (422, 1, 1)
+    assert (await world.finished(request_id)).status == 200
+    assert await world.submit(idempotency_key="k") == request_id
+    await world.settle()
+    assert (len(world.ran(request_id)), world.in_flight()) == (1, 0)
+
+
 @pytest.mark.parametrize("runner_lives", [True, False])
 async def test_a_server_that_ends_between_the_write_and_the_sending_leaves_it_to_the_next(world: World, runner_lives: bool) -> None:
     await warm(world)

@@ -115,4 +115,5 @@ async def test_millions_of_finished_requests_do_not_slow_a_submit(own_roost: Mak
     print(
         f"\n{FINISHED} finished: a submit took {before[middle]:.1f} ms (p99 {before[late]:.1f}) before and {after[middle]:.1f} ms (p99 {after[late]:.1f}) beside them"
     )
-    assert after[middle] < 2 * before[middle] + 1, "1.2 times on a machine of its own"
+    # The quickest tenth: what else the machine does in the meantime slows most of the others.
+    assert after[SUBMITS // 10] < 2 * before[SUBMITS // 10] + 1, "1.2 times on a machine of its own"

@@ -130,18 +130,19 @@ class Queue:
             self._take_in(answer.request)
         return answer
 
-    async def submit_and_claim(self, new: NewRequest, claim: Claim) -> Claimed:
-        """Accept a request that waits for nobody, and begin its first attempt: one write. Not for one with an idempotency key."""
+    async def submit_and_claim(self, new: NewRequest, claim: Claim) -> Claimed | SameKey | OtherBody:
+        """Accept a request that waits for nobody, and begin its first attempt: one write."""
         try:
             with self._writes:
-                claimed = await self._store.submit_and_claim(new, claim, self._now_ms())
+                answer = await self._store.submit_and_claim(new, claim, self._now_ms())
         except BaseException as error:
             row = await self._settle_after(error, new.request.id)
             if row is None or row.state is not RequestState.IN_PROGRESS or row.gateway_request_id != claim.gateway_request_id:
                 raise
             return Claimed(row, new.input)
-        self._take_in(claimed.request)
-        return claimed
+        if isinstance(answer, Claimed):
+            self._take_in(answer.request)
+        return answer
 
     async def claim(self, request: Request, claim: Claim) -> Claimed | None:
         """Begin an attempt of what `next` answered. None: it is not there to be claimed any more."""

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 
 from roost.core import retry, submits
 from roost.core.admission import Refuse
-from roost.core.requests import ANONYMOUS, Content, Input, NewRequest, OtherBody, Request, RequestState, RetryRules, Submitted
+from roost.core.requests import ANONYMOUS, Content, Input, NewRequest, OtherBody, Request, RequestState, RetryRules, SameKey, Submitted
 from roost.core.submits import Wishes
 from roost.data.payloads import INLINE, Growing, Payloads
 from roost.demand.queue import Queue
@@ -144,7 +144,7 @@ class Submits:
         self, queue: Queue, payloads: Payloads, spec_of: Callable[[str], Awaitable[AppSpec | None]], now_ms: Callable[[], int]
     ) -> None:
         """`spec_of` answers the spec of a revision."""
-        self.at_once: Callable[[NewRequest], Awaitable[Request] | None] = lambda new: None
+        self.at_once: Callable[[NewRequest], Awaitable[Submitted | SameKey | OtherBody] | None] = lambda new: None
         """Who begins with a request as it is accepted, if a slot is free and nobody waits for it. None: it waits as all do."""
         self._queue = queue
         self._payloads = payloads
@@ -171,10 +171,8 @@ class Submits:
         fingerprint = await _fingerprint(form.method, form.path, form.query, body) if wishes.idempotency_key else ""
         content = await self._kept(body)
         new = NewRequest(form.request(ids.request_id(), now_ms), form.input(content), wishes.idempotency_key, fingerprint)
-        if not new.idempotency_key and (begins := self.at_once(new)) is not None:
-            return await begins
         # When its fate is not known the file stays: a row may name it. What no row names is swept at the next start.
-        answer = await self._queue.submit(new)
+        answer = await self._put(new)
         if not isinstance(answer, Submitted) and content.file:
             await self._payloads.remove((content.file,))
         if isinstance(answer, OtherBody):
@@ -184,8 +182,11 @@ class Submits:
     async def take(self, form: Form, body: bytes) -> Request:
         """The same for a form without a key or a limit, and a body that a row may hold."""
         new = NewRequest(form.request(ids.request_id(), self._now_ms()), form.input(Content(len(body), body)))
+        return (await self._put(new)).request
+
+    async def _put(self, new: NewRequest) -> Submitted | SameKey | OtherBody:
         begins = self.at_once(new)
-        return await begins if begins is not None else (await self._queue.submit(new)).request
+        return await (begins if begins is not None else self._queue.submit(new))
 
     async def _was_accepted(self, form: Form) -> bool:
         key = form.wishes.idempotency_key

@@ -23,7 +23,7 @@ from roost.builders.runtime import ensure_runtime, find_runtime, sweep_runtimes
 from roost.builders.venv import VenvBuilder
 from roost.core import admission, placement, recipe, stages
 from roost.core.model import Alias, Recipe, Revision, RunnerState, Scale
-from roost.core.requests import NewRequest, Request
+from roost.core.requests import NewRequest, OtherBody, SameKey, Submitted
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
 from roost.data.payloads import Payloads
@@ -280,7 +280,7 @@ class Server:
             input=self.store.requests.input,
         )
 
-    def _at_once(self, new: NewRequest) -> Awaitable[Request] | None:
+    def _at_once(self, new: NewRequest) -> Awaitable[Submitted | SameKey | OtherBody] | None:
         request = new.request
         if self.dispatch.stopped or (request.deadline_ms is not None and request.deadline_ms <= request.created_ms):
             return None

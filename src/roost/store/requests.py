@@ -74,7 +74,7 @@ _INSERT_CLAIMED: Constant = """
     INSERT INTO requests (id, account, environment, name, caller, state, priority, attempt, version, deaths, used, created_ms, due_ms, deadline_ms,
         hint, rules, store_io, endpoint, method, cancel_asked, gateway_request_id, retry_of, idempotency_key, fingerprint,
         error, error_type, timeout_type, runner_id, lease_until_ms, log_from, started_ms)
-    VALUES (?, ?, ?, ?, ?, 'IN_PROGRESS', ?, 1, 2, 0, '', ?, NULL, ?, ?, ?, ?, ?, ?, 0, ?, ?, NULL, '', '', '', '', ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, 'IN_PROGRESS', ?, 1, 2, 0, '', ?, NULL, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, '', '', '', ?, ?, ?, ?)
     RETURNING seq
 """
 _INSERT_INPUT: Constant = f"INSERT INTO inputs (request, account, environment, {INPUT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -172,19 +172,20 @@ class Requests:
 
         return await self._driver.write(write, "requests.submit", quick=True)
 
-    async def submit_and_claim(self, new: NewRequest, claim: Claim, now_ms: int) -> Claimed:
-        """Accept it and begin its first attempt, in one write: for a request that waits for nobody. Not for one with an idempotency key."""
+    async def submit_and_claim(self, new: NewRequest, claim: Claim, now_ms: int) -> Claimed | SameKey | OtherBody:
+        """Accept it and begin its first attempt, in one write: for a request that waits for nobody. Otherwise as `submit`."""
         asked, sent = new.request, new.input
-        assert not new.idempotency_key, "what has a key may be there already"
         row: tuple[Value, ...] = (
             *(asked.id, asked.owner, asked.environment, asked.name, asked.caller, asked.priority.value),
             *(asked.created_ms, asked.deadline_ms, asked.hint, dump_rules(asked.rules), int(asked.store_io)),
-            *(asked.endpoint, asked.method, claim.gateway_request_id, asked.retry_of),
+            *(asked.endpoint, asked.method, claim.gateway_request_id, asked.retry_of, new.idempotency_key or None, new.fingerprint),
             *(claim.runner_id, claim.lease_until_ms, claim.log_from, now_ms),
         )
         kept, reason = _input_args(asked, sent), _why_new(asked)
 
-        def write(tx: Writing) -> Claimed:
+        def write(tx: Writing) -> Claimed | SameKey | OtherBody:
+            if new.idempotency_key and (known := _with_key(tx, new)):
+                return known
             made = tx.record(_INSERT_CLAIMED, row)
             assert made is not None, "INSERT ... RETURNING answers the row"
             seq = int(made[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from roost.core.requests import Again, Claim, Final, RequestState
+from roost.core.requests import Again, Claim, Claimed, Final, RequestState
 from roost.demand.lines import Lines
 from roost.demand.queue import AlreadyCompleted, Asked, Cancelled, Queue
 from roost.store import DiskTrouble
@@ -93,7 +93,7 @@ async def test_a_submit_in_doubt_is_found_again(bench: Bench) -> None:
 async def test_a_newcomer_that_begins_at_once_is_in_nobodys_line(bench: Bench) -> None:
     ready = told(bench.queue)
     claimed = await bench.queue.submit_and_claim(new("a"), Claim("a-1", "run-1", NOW + 10_000))
-    assert (claimed.request.state, claimed.request.attempt) == (RequestState.IN_PROGRESS, 1)
+    assert isinstance(claimed, Claimed) and (claimed.request.state, claimed.request.attempt) == (RequestState.IN_PROGRESS, 1)
     assert bench.queue.find("a") == claimed.request and bench.queue.in_progress() == (claimed.request,)
     assert (bench.queue.next(APP, NOW), bench.queue.queued(APP), ready) == (None, 0, [])
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from roost.core import fate, retry
 from roost.core.leases import LEASE_MS
-from roost.core.requests import Again, Claim, Claimed, Input, NewRequest, Output, Request
+from roost.core.requests import Again, Claim, Claimed, Input, NewRequest, OtherBody, Output, Request, SameKey, Submitted
 from roost.data.payloads import Payloads
 from roost.demand.queue import Queue
 from roost.engines.dispatch.answer import Answer, NotKept, read_answer
@@ -101,24 +101,28 @@ class Attempt:
             return
         await self._carry(exchange, self._timeout_ms())
 
-    async def run_at_once(self, entry: Entry, new: NewRequest, accepted: asyncio.Future[Request]) -> None:
+    async def run_at_once(self, entry: Entry, new: NewRequest, accepted: asyncio.Future[Submitted | SameKey | OtherBody]) -> None:
         """The same for a request that has just come and waits for nobody: it is accepted and claimed in one write, and sent with its reservation.
 
-        `accepted` gets it as soon as it is on disk, or what the store said. Since nobody asked the runner before, it may be BUSY: the request
+        `accepted` gets what the store says, as soon as it is on disk. Since nobody asked the runner before, it may be BUSY: the request
         then waits like any other, and its attempt is not counted.
         """
         application = self.request.application
         try:
-            claimed = await self._ties.queue.submit_and_claim(new, self._new_claim())
+            answer = await self._ties.queue.submit_and_claim(new, self._new_claim())
         except BaseException as error:
             self._ties.give_back(application, entry, False)
             _fail(accepted, error)
             if not isinstance(error, StoreError):
                 raise
             return
+        if not isinstance(answer, Claimed):
+            self._ties.give_back(application, entry, False)
         if not accepted.done():
-            accepted.set_result(new.request._replace(seq=claimed.request.seq))
-        self._claimed(claimed)
+            accepted.set_result(Submitted(new.request._replace(seq=answer.request.seq)) if isinstance(answer, Claimed) else answer)
+        if not isinstance(answer, Claimed):
+            return
+        self._claimed(answer)
         exchange = entry.connection.reserve(released=lambda busy: self._ties.give_back(application, entry, busy))
         if exchange.finished:
             await self._settle(retry.Moved("the connection to its runner broke before it was sent"))
@@ -354,7 +358,7 @@ class Attempt:
             await ties.payloads.remove([outcome.output.content.file])
 
 
-def _fail(accepted: asyncio.Future[Request], error: BaseException) -> None:
+def _fail(accepted: asyncio.Future[Any], error: BaseException) -> None:
     if not accepted.done():
         accepted.set_exception(error if isinstance(error, Exception) else StoreClosed("The server is stopping.", code="server_stopping"))
         # Who submitted may have gone; asked for once, it is nobody's unheard error.

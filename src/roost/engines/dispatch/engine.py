@@ -14,7 +14,7 @@ from typing import Final as Constant
 
 from roost.core import leases, retry
 from roost.core.model import RunnerState
-from roost.core.requests import Final, NewRequest, Request, RequestState
+from roost.core.requests import Final, NewRequest, OtherBody, Request, RequestState, SameKey, Submitted
 from roost.engines.dispatch.attempt import Attempt, Ties
 from roost.kit import log
 from roost.kit.hints import Hints
@@ -95,9 +95,9 @@ class DispatchEngine:
         self._begin(attempt, attempt.run(entry))
         return True
 
-    def at_once(self, new: NewRequest, entry: Entry) -> asyncio.Future[Request]:
-        """A slot of this runner is reserved for this request, which has just come: it is accepted and begins. What the future answers is on disk."""
-        accepted: asyncio.Future[Request] = asyncio.get_running_loop().create_future()
+    def at_once(self, new: NewRequest, entry: Entry) -> asyncio.Future[Submitted | SameKey | OtherBody]:
+        """A slot of this runner is reserved for this request, which has just come: it is accepted and begins. The answer is that of `Queue.submit`."""
+        accepted: asyncio.Future[Submitted | SameKey | OtherBody] = asyncio.get_running_loop().create_future()
         attempt = Attempt(self._ties, new.request, entry.runner_id, self._aside)
         # Its task must begin, or who submits would wait for ever.
         attempt.may_be_cut = False
