@@ -132,8 +132,12 @@ def waiting(roost: Roost, app: str) -> int:
 
 
 def flush(roost: Roost, app: str) -> None:
-    roost.api("DELETE", f"/applications{app}/queue")
-    until("the queue is empty", lambda: waiting(roost, app) == 0)
+    def emptied() -> bool:
+        # Again and again: what wrk had sent when its time was over is accepted after it has gone.
+        roost.api("DELETE", f"/applications{app}/queue")
+        return waiting(roost, app) == 0
+
+    until("the queue is empty", emptied)
 
 
 # --- submit to completed --------------------------------------------------------------------------------------------------
