@@ -106,7 +106,7 @@ async def test_killed_between_the_commit_and_the_200_the_same_key_finds_the_same
     """F-02: one row, one id, one run."""
     folder = struck.folder / "f02"
     async with Load(struck.roost, folder) as load:
-        struck.arm(Strike("requests.submit:after", "kill"))
+        struck.arm(Strike("requests.submit_and_claim:after", "kill"))
         (outcome,) = await carried(load, Job())
         again = await load.carry([Job(key=outcome.job.key)], callers=1)
     history = proven(folder)
@@ -117,7 +117,7 @@ async def test_killed_between_the_commit_and_the_200_the_same_key_finds_the_same
 
 async def test_killed_at_points_of_every_stage_nothing_is_lost(struck: Target) -> None:
     """F-03, a handful of it: the whole sweep is in tests/soak."""
-    points = ("requests.submit:inside", "requests.claim:after", "payloads.keep:renamed")
+    points = ("requests.submit:inside", "requests.submit_and_claim:inside", "requests.claim:after", "payloads.keep:renamed")
     verdicts = [await struck.suffer(Strike(point, "kill")) for point in points]
     for verdict in verdicts:
         print(f"\n{verdict.strike}: hit {verdict.hit}, {verdict.counts}, {verdict.took_s:.1f} s", end="")

@@ -92,9 +92,9 @@ class Carrier:
     def _http(self) -> httpx.Client:
         from roost.client.drivers import LIMITS
         from roost.client.lighthttp import httpx
+        from roost.client.trust import trust
 
-        # A proxy from the environment cannot reach a server on this machine.
-        return httpx.Client(trust_env=not self.said.target.is_local, limits=LIMITS, transport=self._transport)
+        return httpx.Client(**trust(self.said.target), limits=LIMITS, transport=self._transport)
 
 
 class AsyncCarrier:
@@ -141,10 +141,11 @@ class AsyncCarrier:
 
         from roost.client.drivers import LIMITS
         from roost.client.lighthttp import httpx
+        from roost.client.trust import trust
 
         loop = asyncio.get_running_loop()
         if self._http is None or self._loop is not loop:
             # Connections belong to a loop; a program may have several, as with one `asyncio.run` after another.
             self._loop = loop
-            self._http = httpx.AsyncClient(trust_env=not self.said.target.is_local, limits=LIMITS, transport=self._transport)
+            self._http = httpx.AsyncClient(**trust(self.said.target), limits=LIMITS, transport=self._transport)
         return self._http

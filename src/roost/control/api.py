@@ -15,6 +15,7 @@ from typing_extensions import Self
 
 from roost.client.config import Target
 from roost.client.lighthttp import httpx
+from roost.client.trust import trust
 from roost.control.errors import ControlError, LostContact, Unreachable
 from roost.control.probe import LOCAL_CONNECT_S, nobody_there
 
@@ -40,8 +41,7 @@ class Api:
             base_url=target.host,
             headers=headers,
             timeout=httpx.Timeout(60.0, connect=LOCAL_CONNECT_S if target.is_local else REMOTE_CONNECT_S),
-            # A proxy from the environment cannot reach a server on this machine.
-            trust_env=not target.is_local,
+            **trust(target),
             transport=transport,
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from roost.client.config import Target
 from roost.client.lighthttp import httpx
+from roost.client.trust import trust
 from roost.control.api import REMOTE_CONNECT_S
 from roost.control.errors import ControlError, Unreachable
 from roost.control.probe import LOCAL_CONNECT_S, nobody_there
@@ -52,7 +53,7 @@ def answer(call: Call, target: Target, *, transport: httpx.BaseTransport | None 
     """Make the call and hold its answer open. Leaving early hangs up, which cancels the call in the runner."""
     connect = LOCAL_CONNECT_S if target.is_local else REMOTE_CONNECT_S
     timeout = httpx.Timeout(call.timeout_s, connect=connect, pool=connect)
-    with httpx.Client(timeout=timeout, trust_env=not target.is_local, transport=transport) as http:
+    with httpx.Client(timeout=timeout, **trust(target), transport=transport) as http:
         try:
             with http.stream(call.method, call.url, headers=call.headers, content=call.content) as response:
                 yield Answer(response.status_code, response.reason_phrase, call.url, response.headers, response.iter_bytes())

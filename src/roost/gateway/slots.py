@@ -89,7 +89,7 @@ class Slots:
         if route is None or line.waiting or self._ended is not None or self.queue is None or self.queue.ready(application):
             return None
         entry = self._choose(line, route, hint)
-        if entry is None:
+        if entry is None or entry.is_doubted(self._now_ms()):
             return None
         self._measure(line)
         return self._reserve(line, entry, side=Side.QUEUED)
@@ -105,7 +105,7 @@ class Slots:
             # Before the slot is offered: the next in line would be refused as well, and those who were would come back in disorder.
             if not entry.refusing:
                 asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_again, entry)
-            self._directory.refused(entry)
+            self._directory.refused(entry, self._now_ms())
         self._directory.gave_back(entry, self._now_ms())
 
     def pump(self, application: str) -> None:

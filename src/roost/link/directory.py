@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from roost.link.connection import CallConnection
+
+
+_DOUBTED_MS: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -25,6 +29,8 @@ class Entry:
     idle_since_ms: int = 0
     refusing: bool = False
     """It answered BUSY: calls of other gateways, or its drain, take its slots. Asked again after a moment."""
+    doubted_until_ms: int = 0
+    """It answered BUSY lately, so that what is known here of its slots may be wrong."""
     frozen: bool = False
     """Its process is stopped by a signal: a call would wait for nothing."""
     hints: tuple[str, ...] = ()
@@ -40,6 +46,10 @@ class Entry:
         if self.draining or self.refusing or self.frozen or self.connection.going_away:
             return 0
         return self.slots - self.in_flight - self.held
+
+    def is_doubted(self, now_ms: int) -> bool:
+        """Whether it should be asked for a slot before anything rests on it."""
+        return now_ms < self.doubted_until_ms
 
     @property
     def busy(self) -> int:
@@ -141,9 +151,10 @@ class Directory:
         entry.in_flight -= 1
         entry.served -= 1
 
-    def refused(self, entry: Entry) -> None:
+    def refused(self, entry: Entry, now_ms: int) -> None:
         """It answered BUSY: nothing of the call ran there, and the next would fare no better now."""
         entry.refusing = True
+        entry.doubted_until_ms = now_ms + _DOUBTED_MS
         entry.served -= 1
 
     def gave_back(self, entry: Entry, now_ms: int) -> None:

@@ -1,6 +1,6 @@
-"""One attempt of a queued request on one runner: reserve, claim, send, hear the answer, and write down what follows from it.
+"""One attempt of a queued request on one runner: claim, reserve, send, hear the answer, and write down what follows from it.
 
-The order is the promise. Nothing is sent before the claim is on disk, and the runner forgets its answer only when that is on disk: so the end
+The order is the promise. Nothing of a request is sent before its claim is on disk, and the runner forgets its answer only when that is on disk: so the end
 of this server at any moment leaves either a request that nobody has begun, or an attempt whose answer the next server can still ask for
 (docs/internals/durable-queue.md). What an end means is decided by `core.retry`.
 """
@@ -86,9 +86,22 @@ class Attempt:
         self._began_ms = 0
 
     async def run(self, entry: Entry) -> None:
-        """With a slot of its runner taken in the directory, which is given back when the runner says that it is free."""
-        application = self.request.application
-        exchange = entry.connection.reserve(released=lambda busy: self._ties.give_back(application, entry, busy))
+        """With a slot of its runner taken in the directory, which is given back when the runner says that it is free.
+
+        Claimed first, and sent with its reservation: one round trip less, and one commit for all ends and beginnings of a moment. Should the
+        runner be BUSY all the same, the request goes back to its place and nothing is counted; for a while that runner is then asked first.
+        """
+        if entry.is_doubted(self._ties.now_ms()):
+            await self._run_when_accepted(entry)
+            return
+        self.may_be_cut = False
+        if await self._claim():
+            await self._send_claimed(entry)
+        else:
+            self._ties.give_back(self.request.application, entry, False)
+
+    async def _run_when_accepted(self, entry: Entry) -> None:
+        exchange = self._reserve(entry)
         try:
             if (await exchange.next())[0] != frames.ACCEPT:
                 return
@@ -102,10 +115,9 @@ class Attempt:
         await self._carry(exchange, self._timeout_ms())
 
     async def run_at_once(self, entry: Entry, new: NewRequest, accepted: asyncio.Future[Submitted | SameKey | OtherBody]) -> None:
-        """The same for a request that has just come and waits for nobody: it is accepted and claimed in one write, and sent with its reservation.
+        """The same for a request that has just come and waits for nobody: it is accepted and claimed in one write.
 
-        `accepted` gets what the store says, as soon as it is on disk. Since nobody asked the runner before, it may be BUSY: the request
-        then waits like any other, and its attempt is not counted.
+        `accepted` gets what the store says, as soon as it is on disk.
         """
         application = self.request.application
         try:
@@ -123,13 +135,20 @@ class Attempt:
         if not isinstance(answer, Claimed):
             return
         self._claimed(answer)
-        exchange = entry.connection.reserve(released=lambda busy: self._ties.give_back(application, entry, busy))
+        await self._send_claimed(entry)
+
+    async def _send_claimed(self, entry: Entry) -> None:
+        exchange = self._reserve(entry)
         if exchange.finished:
             await self._settle(retry.Moved("the connection to its runner broke before it was sent"))
         elif await self._send(exchange):
             await self._carry(exchange, self._timeout_ms())
         else:
             exchange.release_unused()
+
+    def _reserve(self, entry: Entry) -> QueuedExchange:
+        application = self.request.application
+        return entry.connection.reserve(released=lambda busy: self._ties.give_back(application, entry, busy))
 
     async def take_up(self) -> None:
         """An attempt that was under way when the server before this one ended: its runner is asked for the answer when it dials home."""
