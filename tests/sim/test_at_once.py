@@ -91,6 +91,21 @@ async def test_a_runner_that_turns_out_to_be_busy_costs_no_retry(world: World) -
     assert [attempt.number for attempt in await world.attempts(request_id)] == [1, 2]
 
 
+async def test_a_runner_that_was_busy_lately_is_asked_before_anything_is_claimed(world: World) -> None:
+    await warm(world)
+    (runner,) = world.running()
+    runner.occupy()
+    await world.submit()
+    second = await world.submit()
+    await world.advance(9)
+    assert (await world.request(second)).attempt == 0
+    await world.server.store.close()
+    runner.vacate()
+    await world.advance(1)
+    # Its reservation was given back: nothing could be claimed.
+    assert (world.in_flight(), runner.slots.in_use, world.backend.received) == (0, 0, [])
+
+
 async def test_one_that_was_cancelled_while_its_runner_refused_it_ends(world: World) -> None:
     await warm(world)
     (runner,) = world.running()

@@ -8,7 +8,6 @@ from typing import Final
 
 from roost.link.connection import CallConnection
 
-
 _DOUBTED_MS: Final = 10_000
 
 
