@@ -164,7 +164,9 @@ class Queue:
         return claimed
 
     def put_back(self, request: Request) -> None:
-        """`next` answered it and nothing was claimed: it has its place again."""
+        """`next` answered it and nothing was claimed: it has its place again. What is in doubt has it once its row could be read."""
+        if request.id in self._doubtful:
+            return
         if self._lines.let_go(request.id, self._now_ms()):
             self._announce(request.application)
 

@@ -105,11 +105,12 @@ class Attempt:
         try:
             if (await exchange.next())[0] != frames.ACCEPT:
                 return
+            self.may_be_cut = False
+            claimed = await self._claim()
         except asyncio.CancelledError:
             exchange.release_unused()
             raise
-        self.may_be_cut = False
-        if not await self._claim() or not await self._send(exchange):
+        if not claimed or not await self._send(exchange):
             exchange.release_unused()
             return
         await self._carry(exchange, self._timeout_ms())
@@ -197,6 +198,10 @@ class Attempt:
         except StoreError as error:
             # The queue reads that row again. If the claim is on disk after all, the engine finds an attempt that nobody carries, and takes it up.
             log.warning("request.claim_failed", request=request.id, error=str(error))
+            if not isinstance(error, StoreClosed):
+                # With the slot: at once it would be granted again, to fail again, as fast as the disk can fail.
+                self.may_be_cut = True
+                await asyncio.sleep(_WRITE_AGAIN_S)
             return False
         if claimed is None:
             return False
