@@ -3,8 +3,8 @@
 Bytes go in through `receive`, events come out; methods queue frames, `take` hands over all queued bytes (frames of one loop turn leave
 in one write). Nothing here waits, reads a clock or owns a socket.
 
-One call is one stream. The order of the protocol is reserve -> (the gateway makes its claim durable) -> send; a direct call sends all of it
-at once and drops it again when the answer is BUSY. BUSY before ACCEPT may be routed elsewhere; after ACCEPT a call is never repeated.
+One call is one stream. RESERVE and the call leave together, a queued one once its claim is durable; of a runner that was BUSY lately the answer
+is awaited before anything is claimed or sent (docs/decisions/0006-claim-before-reserve.md). BUSY before ACCEPT may be routed elsewhere; after ACCEPT a call is never repeated.
 A slot is free again at DONE, when the code has really ended, which may be later than the end of the response.
 
     gateway                      runner
