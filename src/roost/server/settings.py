@@ -38,6 +38,19 @@ class Settings:
         "", "name of the account that owns everything here, made at the first start; empty: the name of the person who starts it"
     )
     public_url: str = _setting("", "the address that callers use, when it is not the one listened on (behind a reverse proxy)")
+    tls: str = _setting("on", "on: the port speaks TLS too, told by a connection's first byte; off: plain HTTP only")
+    tls_certificate: str = _setting(
+        "", "PEM file with the certificate of this server and its chain, in place of one of the local authority's"
+    )
+    tls_key: str = _setting("", "PEM file with the key of tls_certificate")
+    tls_names: tuple[str, ...] = _setting((), "further names and addresses in the local authority's certificate")
+    trusted_proxies: tuple[str, ...] = _setting(
+        ("127.0.0.0/8", "::1"), "addresses and networks whose X-Forwarded-For, -Proto, -Host and -Prefix are believed"
+    )
+    max_connections_per_address: int = _setting(
+        2_000, "connections from one address at once, more are closed; 0: no limit. Trusted proxies have none"
+    )
+    max_concurrent_per_key: int = _setting(0, "direct calls of one key at once, more are answered 429; 0: no limit")
     max_body_bytes: int = _setting(100 * 1024 * 1024, "largest request body of a call; a larger one is answered 413")
     max_waiting: int = _setting(10_000, "callers of one app that may wait for a runner at once; more are answered 429")
     failed_starts: int = _setting(3, "starts in a row that may fail before waiting callers are told (504 startup_timeout)")
@@ -64,6 +77,11 @@ class Settings:
     runner_log_days: float = _setting(7, "how long the output of ended runners is kept")
     request_days: float = _setting(30, "how long queued requests and their results are kept after their end")
     request_hours_without_io: float = _setting(1, "the same for requests that were sent with X-Fal-Store-IO: 0")
+    webhook_hours: float = _setting(1, "how long after a request's end its webhook is tried")
+    webhook_rate: float = _setting(50, "tries a second to one receiver, at most")
+    webhook_allow: tuple[str, ...] = _setting(
+        (), "private receivers that webhooks may reach all the same: names, addresses or networks, each with :PORT or without"
+    )
     machine_types: dict[str, MachineType] = _setting(
         {}, "further machine types or other sizes: [machine_types.NAME] with cpus, memory_mb, gpus, gpu_model"
     )

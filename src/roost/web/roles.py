@@ -1,18 +1,17 @@
 """One port, several roles: which part of Roost a request is for (ARCHITECTURE §4).
 
-A role is told by the Host's first label, by a path prefix, or by a reserved first segment; everything else is the path of a call,
-`/{owner}/{app}...`. No owner may have a reserved name.
+A role is told by a path prefix, by the Host (a name that clients have built in, or its first label), or by a reserved first segment;
+everything else is the path of a call, `/{owner}/{app}...`. No owner may have a reserved name.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 from roost.core.requests import ANONYMOUS
-
-Role = Literal["run", "queue", "ws", "rest", "api"]
+from roost.wire.hosts import Role, public_role
 
 HOST_LABELS: Final[dict[str, Role]] = {"queue": "queue", "ws": "ws", "rest": "rest", "api": "api"}
 PREFIXES: Final[dict[str, Role]] = {"_run": "run", "_queue": "queue", "_ws": "ws", "_rest": "rest"}
@@ -57,8 +56,9 @@ def address(host: bytes, raw_path: bytes) -> Addressed:
     by_prefix = PREFIXES.get(segment)
     if by_prefix is not None:
         return Addressed(by_prefix, b"/" + rest)
-    label, dot, _ = host.decode("latin-1").lower().partition(".")
-    by_host = HOST_LABELS.get(label) if dot else None
+    name = host.decode("latin-1").lower()
+    label, dot, _ = name.partition(".")
+    by_host = (public_role(name.partition(":")[0]) or HOST_LABELS.get(label)) if dot else None
     if by_host is not None:
         return Addressed(by_host, raw_path)
     if segment == "" or segment in RESERVED:

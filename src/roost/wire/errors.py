@@ -44,6 +44,8 @@ CODES: Final = _table(
     Code("forbidden", 403, "the key is valid but may not do this"),
     Code("not_found", 404, "there is nothing under this name"),
     Code("method_not_allowed", 405, "this address does not take this method"),
+    Code("bad_target", 412, "the address in x-fal-target-url is none of this server"),
+    Code("not_implemented", 501, "this server does not have that yet"),
     Code("conflict", 409, "the state of things does not allow this now"),
     Code("payload_too_large", 413, "the body is larger than the server's limit"),
     Code("unprocessable", 422, "the body is well-formed but cannot be used"),
