@@ -168,7 +168,7 @@ def _reported(report: Path) -> list[Line]:
             Line(
                 str(case.get("name")).removeprefix("test_").replace("_", " "),
                 good,
-                f"{said[-1].strip()} " * bool(said) + f"({float(case.get('time') or 0):.0f} s)",
+                (f"{said[-1].strip()} " if said else "") + f"({float(case.get('time') or 0):.0f} s)",
             )
         )
     return lines
