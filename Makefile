@@ -3,6 +3,7 @@
 #   make test    every test
 # For work on Roost itself:
 #   make check   format, lint, types, import contracts, fast tests: under a minute
+#   make compat  the official clients' flows, pinned versions; make compat-latest takes whatever their registries have now
 #   make soak    the long proof that accepted work is not lost: forty minutes, one table; ARGS=sweep is the failpoint sweep alone
 #   make bench   what things cost; ONLY=echo measures one subject, ARGS=--quick has a short look
 
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check types fast-tests soak bench format reference clean
+.PHONY: demo test check types fast-tests compat compat-latest soak bench format reference clean
 
 demo: $(READY)
 	$(BIN)/roost demo $(if $(filter-out 0,$(ONCE)),--once)
@@ -30,6 +31,13 @@ types: $(READY)
 fast-tests: $(READY)
 	$(BIN)/pytest -q tests/unit tests/arch
 
+compat: $(READY)
+	$(BIN)/pytest tests/compat $(ARGS)
+
+compat-latest: $(READY)
+	rm -f .compat/latest.txt
+	COMPAT=latest $(BIN)/pytest tests/compat $(ARGS)
+
 soak: $(READY)
 	$(BIN)/python -m tests.soak $(ARGS)
 
@@ -45,7 +53,7 @@ reference: $(READY)
 	$(BIN)/python scripts/reference.py
 
 clean:
-	rm -rf $(VENV) .bootstrap .hypothesis .import_linter_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) .bootstrap .compat .hypothesis .import_linter_cache .pytest_cache .ruff_cache dist
 
 $(READY): uv.lock pyproject.toml scripts/bootstrap.sh
 	sh scripts/bootstrap.sh

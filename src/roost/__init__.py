@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from roost.client.errors import ClientError as ClientError
     from roost.client.errors import ClientHTTPError as ClientHTTPError
     from roost.client.errors import ClientTimeoutError as ClientTimeoutError
+    from roost.client.inherited import outgoing_headers as outgoing_headers
     from roost.client.statuses import Completed as Completed
     from roost.client.statuses import InProgress as InProgress
     from roost.client.statuses import Queued as Queued
+    from roost.client.webhooks import WebhookRejected as WebhookRejected
+    from roost.client.webhooks import verify_webhook as verify_webhook
     from roost.sdk.app import App as App
     from roost.sdk.app import get_current_app as get_current_app
     from roost.sdk.context import RequestContext as RequestContext
@@ -61,9 +64,12 @@ _HOMES = {
     "RequestCancelledException": "roost.sdk.exceptions",
     "RequestContext": "roost.sdk.context",
     "RetryConfig": "roost.sdk.retry",
+    "WebhookRejected": "roost.client.webhooks",
     "endpoint": "roost.sdk.endpoint",
     "exceptions": "roost.exceptions",
     "get_current_app": "roost.sdk.app",
+    "outgoing_headers": "roost.client.inherited",
+    "verify_webhook": "roost.client.webhooks",
 }
 
 __all__ = [
@@ -88,10 +94,13 @@ __all__ = [
     "RequestCancelledException",
     "RequestContext",
     "RetryConfig",
+    "WebhookRejected",
     "__version__",
     "endpoint",
     "exceptions",
     "get_current_app",
+    "outgoing_headers",
+    "verify_webhook",
 ]
 
 

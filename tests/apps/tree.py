@@ -16,7 +16,9 @@ sys.exit(
         Options(
             home=Path(told["home"]),
             listen=tuple(told.get("listen", ["127.0.0.1:0"])),
+            connect=tuple(told.get("connect", [])),
             server=(sys.executable, *told["server"]),
+            front=(sys.executable, *told.get("front", ["-m", "roost.front"])),
             limits=Limits(**told.get("limits", {})),
             grace_ms=told.get("grace_ms", 5_000),
             runner_grace_ms=told.get("runner_grace_ms", 1_000),

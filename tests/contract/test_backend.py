@@ -152,7 +152,7 @@ def launch(runner_id: str, kind: str = "plain", slots: int = 1) -> Launch:
     revision = Revision(
         kind, "me", "app", "main", RevisionState.DEPLOYED, "", spec, "b", "", "0.1", env_key, {}, "", (), "me", 0
     )  # fmt: skip
-    return Launch(runner_id, f"token of {runner_id}", revision, "me/app", Place(MachineType("S", 1, 1024)), slots, 5_000, {})
+    return Launch(runner_id, f"token of {runner_id}", revision, "me/app", Place(MachineType("S", 1, 1024)), slots, 60_000, 5_000, {})
 
 
 async def test_a_started_runner_is_among_the_living(bench: Bench) -> None:

@@ -2,7 +2,7 @@
 
     assert check(read(folder)) == []
 
-Each function below is one sentence of the promise; it answers the requests of which it does not hold. I6 (webhooks) comes with webhooks.
+Each function below is one sentence of the promise; it answers the requests of which it does not hold.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Violation:
 
 
 def check(history: History) -> list[Violation]:
-    """Every violation of I1-I5 in a history; none is the proof."""
+    """Every violation of I1-I6 in a history; none is the proof."""
     return [
         Violation(promise, subject, why)
         for promise, sentences in INVARIANTS.items()
@@ -207,6 +207,49 @@ def the_server_has_no_more_requests_than_keys(history: History) -> Broken:
         yield ", ".join(sorted(extra)), f"{len(history.listed)} requests are listed for {len(keys)} keys"
 
 
+# I6: webhooks: each at least once, always the same
+
+
+def every_webhook_came(history: History) -> Broken:
+    """Whoever was promised an id, and asked to be told, was told: some try was answered 200."""
+    told = {one.request for one in history.notified if one.code == 200}
+    for request in _asked_to_be_told(history):
+        if request not in told:
+            yield request, "its webhook never came"
+
+
+def a_webhook_never_changes(history: History) -> Broken:
+    first: dict[str, str] = {}
+    for one in history.notified:
+        if first.setdefault(one.request, one.body) != one.body:
+            yield one.request, "two tries of its webhook have different bytes"
+
+
+def a_webhook_says_what_the_result_says(history: History) -> Broken:
+    results: dict[str, Called] = {}
+    for answer in _answers(history, "result"):
+        results.setdefault(answer.request, answer)
+    for one in history.notified:
+        result = results.get(one.request)
+        if result is None:
+            continue
+        if (one.status == "OK") != (result.code == 200):
+            yield one.request, f"its webhook says {one.status}, and its result is {result.code}"
+        if one.token and one.token != result.answer:
+            yield one.request, f"its webhook carries {one.token}, and its result is {result.answer}"
+
+
+def nobody_is_told_who_did_not_ask(history: History) -> Broken:
+    asked = {one.key for one in history.called if one.op == "submit" and one.webhook}
+    keys: dict[str, set[str]] = defaultdict(set)
+    for known in (*_answers(history, "submit"), *history.handled):
+        keys[known.request].add(known.key)
+    for one in history.notified:
+        # A request whose submit had no answer, and never ran, has no key here.
+        if keys[one.request] and not keys[one.request] & asked:
+            yield one.request, "did not ask for a webhook, and has one"
+
+
 Sentence = Callable[[History], Iterable[tuple[str, str]]]
 INVARIANTS: Final[dict[str, tuple[Sentence, ...]]] = {
     "I1": (every_acknowledged_request_came_to_its_end, no_acknowledged_request_is_unknown_later, every_acknowledged_request_is_listed),
@@ -219,6 +262,7 @@ INVARIANTS: Final[dict[str, tuple[Sentence, ...]]] = {
     ),
     "I4": (every_answer_is_the_same, the_result_is_what_a_handler_answered, the_result_is_of_the_attempt_that_is_listed_with_it),
     "I5": (a_key_is_one_request, a_request_is_of_one_key, the_server_has_no_more_requests_than_keys),
+    "I6": (every_webhook_came, a_webhook_never_changes, a_webhook_says_what_the_result_says, nobody_is_told_who_did_not_ask),
 }
 
 
@@ -277,6 +321,10 @@ def _acknowledged(history: History) -> dict[str, int]:
     for one in _answers(history, "submit"):
         heard.setdefault(one.request, one.at)
     return heard
+
+
+def _asked_to_be_told(history: History) -> set[str]:
+    return {one.request for one in _answers(history, "submit") if one.webhook}
 
 
 def _answers(history: History, op: str) -> Iterator[Called]:

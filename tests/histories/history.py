@@ -43,6 +43,8 @@ class Called:
     """Of a result: what tells it from any other (its token, or a hash of its bytes)."""
     attempt: int = 0
     """Of a result that a handler made: the attempt that made it."""
+    webhook: bool = False
+    """Of a submit: it asked to be told of the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,22 @@ class Handled:
     key: str
     token: str
     """New for every run of the handler; its answer carries it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """A receiver got a webhook, and is about to answer."""
+
+    at: int
+    request: str
+    status: str
+    """OK or ERROR."""
+    body: str
+    """Hash of all its bytes."""
+    token: str
+    """Of the handler's run whose answer it carries; "" if it carries none."""
+    code: int
+    """How the receiver answers; 0: not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +104,8 @@ class History:
     """By time."""
     listed: tuple[Listed, ...] | None = None
     """Every request that the server knows of, asked for after the last one was final; None if nobody asked."""
+    notified: tuple[Notified, ...] = ()
+    """By time."""
 
 
 @dataclass
@@ -99,7 +119,7 @@ class Writer:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
-    def append(self, value: Called | Listed) -> None:
+    def append(self, value: Called | Listed | Notified) -> None:
         os.write(self._file, (json.dumps({"kind": type(value).__name__, **asdict(value)}) + "\n").encode())
 
     def close(self) -> None:
@@ -115,6 +135,7 @@ def read(folder: Path) -> History:
     called: list[Called] = []
     handled: list[Handled] = []
     listed: list[Listed] | None = None
+    notified: list[Notified] = []
     for path in sorted(folder.glob("*.jsonl")):
         for row in _rows(path.read_text().splitlines()):
             match row.pop("kind", "Handled"):
@@ -123,11 +144,14 @@ def read(folder: Path) -> History:
                 case "Listed":
                     tried = tuple(Tried(**one) for one in row.pop("attempts"))
                     listed = [*(listed or []), Listed(**row, attempts=tried)]
+                case "Notified":
+                    notified.append(Notified(**row))
                 case _:
                     handled.append(Handled(**row))
     called.sort(key=lambda one: one.at)
     handled.sort(key=lambda one: one.at)
-    return History(tuple(called), tuple(handled), None if listed is None else tuple(listed))
+    notified.sort(key=lambda one: one.at)
+    return History(tuple(called), tuple(handled), None if listed is None else tuple(listed), tuple(notified))
 
 
 def _rows(lines: Iterable[str]) -> Iterable[dict[str, Any]]:

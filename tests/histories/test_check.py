@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.histories.check import INVARIANTS, check, counts, run_again
-from tests.histories.history import Called, Handled, History, Listed, Operation, Phase, Tried, Writer, read
+from tests.histories.history import Called, Handled, History, Listed, Notified, Operation, Phase, Tried, Writer, read
 
 
 def told(
@@ -24,11 +24,12 @@ def told(
     error_type: str = "",
     answer: str = "",
     attempt: int = 0,
+    webhook: bool = False,
 ) -> tuple[Called, Called]:
     """A call that began a moment before `at` and ended at `at`."""
     call = f"{op}-{request}-{at}"
-    begun = Called(at - 1, call, op, "invoke", key, request if op != "submit" else "")
-    return begun, Called(at, call, op, phase, key, request, code, state, error_type, answer, attempt)
+    begun = Called(at - 1, call, op, "invoke", key, request if op != "submit" else "", webhook=webhook)
+    return begun, Called(at, call, op, phase, key, request, code, state, error_type, answer, attempt, webhook)
 
 
 def run(began: int, ended: int | None, attempt: int = 1, token: str = "t1", *, request: str = "r", key: str = "k") -> tuple[Handled, ...]:
@@ -45,8 +46,8 @@ SECOND = Tried(2, "ANSWERED", 40, 50)
 
 GOOD = History(
     called=(
-        *told(5, "submit", "", phase="unknown", code=0),
-        *told(10, "submit"),
+        *told(5, "submit", "", phase="unknown", code=0, webhook=True),
+        *told(10, "submit", webhook=True),
         *told(12, "status", code=202, state="IN_QUEUE"),
         *told(45, "status", code=202, state="IN_PROGRESS"),
         *told(60, "status", state="COMPLETED"),
@@ -54,6 +55,7 @@ GOOD = History(
     ),
     handled=(*run(21, None), *run(41, 49, 2, "t2")),
     listed=(listed(LOST, SECOND),),
+    notified=(Notified(55, "r", "OK", "same", "t2", 503), Notified(58, "r", "OK", "same", "t2", 200)),
 )
 
 
@@ -63,6 +65,10 @@ def saying(*more: tuple[Called, Called]) -> History:
 
 def doing(*more: tuple[Handled, ...]) -> History:
     return replace(GOOD, handled=GOOD.handled + tuple(one for runs in more for one in runs))
+
+
+def notified(last: Notified) -> History:
+    return replace(GOOD, notified=(*GOOD.notified[:-1], last))
 
 
 def listing(*rows: Listed) -> History:
@@ -93,6 +99,10 @@ BREAKS: dict[str, tuple[str, History]] = {
     ),
     "a_key_is_one_request": ("I5", replace(doing(run(55, None, 1, "t3", request="other")), listed=None)),
     "a_request_is_of_one_key": ("I5", saying(told(80, "submit", key="other"))),
+    "every_webhook_came": ("I6", replace(GOOD, notified=GOOD.notified[:-1])),
+    "a_webhook_never_changes": ("I6", notified(Notified(58, "r", "OK", "other", "t2", 200))),
+    "a_webhook_says_what_the_result_says": ("I6", notified(Notified(58, "r", "OK", "same", "t1", 200))),
+    "nobody_is_told_who_did_not_ask": ("I6", replace(GOOD, called=tuple(replace(one, webhook=False) for one in GOOD.called))),
     "the_server_has_no_more_requests_than_keys": ("I5", listing(listed(LOST, SECOND), listed(request="ghost"))),
 }
 
@@ -138,7 +148,7 @@ def test_a_history_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     callers = Writer(tmp_path / "callers.jsonl")
     for one in GOOD.called:
         callers.append(one)
-    for row in GOOD.listed or ():
+    for row in (*(GOOD.listed or ()), *GOOD.notified):
         callers.append(row)
     callers.close()
     (tmp_path / "handlers.jsonl").write_text(

@@ -91,6 +91,8 @@ class Ledger:
             assert (request.state is RequestState.COMPLETED) == (name not in living)
             if told.final is not None:
                 assert request.state is RequestState.COMPLETED, f"the end of {name} is forgotten (I2)"
+            owed = await store.webhooks.get(name)
+            assert (owed is not None) == (request.state is RequestState.COMPLETED and bool(request.webhook)), f"the webhook of {name} (I6)"
             if request.state is RequestState.COMPLETED:
                 await self._check_end(store, request, told)
         assert len({request.seq for request in kept.values()}) == len(kept)
@@ -127,6 +129,7 @@ class Life:
             *(0, name, "ada", "painter", "main", "bob", RequestState.IN_QUEUE, Priority.NORMAL, 0, 0, (), 1_000),
             *(None, None, "", RetryRules(), True, "/", "POST"),
             gateway_request_id=name,
+            webhook=self._dice.choice(("", "https://x.test/")),
         )
         try:
             answer = await self._store.requests.submit(NewRequest(asked, INPUT, f"key-{name}", "f"), 1_000)

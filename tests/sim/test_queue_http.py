@@ -125,7 +125,9 @@ async def test_a_body_above_the_limit_is_refused_before_it_is_read(desk: Desk) -
     [
         ("/me/app", {"x-fal-request-timeout": "soon"}, "'soon'"),
         ("/me/app", {"x-fal-queue-priority": "urgent"}, "'urgent'"),
-        ("/me/app?fal_webhook=http%3A%2F%2Fx.test", {}, "webhook"),
+        ("/me/app?fal_webhook=http%3A%2F%2F10.0.0.1%2Fhook", {}, "10.0.0.1 is a private address"),
+        ("/me/app?fal_webhook=ftp://x.test", {}, "no http or https URL"),
+        ("/me/app?fal_webhook=http://me:secret@x.test", {}, "fal_webhook cannot be called"),
         ("/me/app?fal_max_queue_length=many", {}, "'many'"),
     ],
 )

@@ -318,7 +318,7 @@ async def test_a_call_on_its_way_keeps_the_server_busy_and_ends_its_connection_a
     dialling = edge.dial(ask())
     await world.advance(0.1)
     assert edge.http.busy == 1
-    world.server.hand_over_calls(Successor("http://successor.test"))
+    world.server.hand_over_calls(Successor("http://successor.test", world.server.seal))
     edge.http.shut_idle()
     assert edge.http.busy == 1
     reply: Reply = await dialling
@@ -341,7 +341,7 @@ async def test_after_a_hand_over_nothing_is_taken(world: World, edge: Edge) -> N
     await warm(world)
     dialling = edge.dial(ask())
     await dialling
-    world.server.hand_over_calls(Successor("http://127.0.0.1:1"))
+    world.server.hand_over_calls(Successor("http://127.0.0.1:1", world.server.seal))
     before = len(run(world))
     assert world.server.shortcut.begin(plan_of(world, dialling.protocol), dialling.protocol, b"{}") is None
     assert len(run(world)) == before

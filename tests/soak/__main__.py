@@ -29,6 +29,7 @@ LONG_TESTS = (
     "tests/sim/test_queue_model.py",
     "tests/system/test_queue_faults.py",
     "tests/system/test_long_queue.py",
+    "tests/system/test_webhooks.py",
 )
 LANES = 2
 """Servers that are struck at the same time."""

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 from typing_extensions import Self
 
@@ -53,6 +54,8 @@ class Job:
     """Cancel it so long after the submit was answered."""
     key: str = ""
     """Idempotency key; empty: a new one."""
+    webhook: str = ""
+    """Ask to be told of its end, at this word below `Load.webhook`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ class Load:
     folder: Path
     patience_s: float = PATIENCE_S
     poll_s: float = 0.05
+    webhook: str = ""
+    """URL that webhooks go below."""
     owner: str = ""
     key: str = ""
     writer: Writer = field(init=False)
@@ -274,9 +279,12 @@ class Caller:
         body: bytes = b"",
     ) -> Called:
         """One call, both its ends written down."""
-        invoke = Called(now(), self._load.next_call(), op, "invoke", job.key, request)
+        told = op == "submit" and bool(job.webhook)
+        invoke = Called(now(), self._load.next_call(), op, "invoke", job.key, request, webhook=told)
         self._load.writer.append(invoke)
         path = f"/_queue/{self._load.owner}/{job.application}"
+        if told:
+            path += f"?fal_webhook={quote(self._load.webhook + job.webhook, safe='')}"
         if request:
             path += f"/requests/{request}" + {"status": "/status", "cancel": "/cancel"}.get(op, "")
         try:

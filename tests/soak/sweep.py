@@ -22,6 +22,7 @@ from tests.histories.check import Counts, check, counts, run_again
 from tests.histories.history import read
 from tests.soak.load import Job, Load, Outcome, OutOfPatience
 from tests.soak.nemesis import server_pid
+from tests.soak.receiver import NotTold, Receiver
 from tests.system.roosts import Roost, running, until
 from tests.system.trees import APPS
 
@@ -33,21 +34,21 @@ CLASSES = {"Recorder": "recorder", "Second": "recorder-2", "Single": "single", "
 HOLDER = Job("single", ms=700)
 """Takes the only slot of its app, so that others wait."""
 WORKLOAD: tuple[Job, ...] = (
-    Job(ms=5),
+    Job(ms=5, webhook="ok"),
     Job("recorder-2", ms=20),
-    Job(ms=50, input_bytes=100_000, answer_bytes=200_000),
+    Job(ms=50, input_bytes=100_000, answer_bytes=200_000, webhook="ok"),
     Job(ms=5, mood="again"),
     Job("recorder-2", ms=5, mood="dies"),
     Job(mood="patient", cancel_after_s=0.2),
     Job(ms=5, headers=(("x-fal-store-io", "0"),)),
-    Job("single", ms=5, headers=(("x-fal-request-timeout", "0.3"),)),
+    Job("single", ms=5, headers=(("x-fal-request-timeout", "0.3"),), webhook="ok"),
     Job("single", ms=5, cancel_after_s=0.05),
     Job("single", ms=5, input_bytes=100_000, headers=(("x-fal-queue-priority", "low"),)),
 )
 
 
-LONGER: tuple[Job, ...] = (*WORKLOAD, Job(ms=4_500), Job("impatient-recorder", ms=20_000))
-"""And what takes its time: a lease that is renewed, a call that is cut by request_timeout."""
+LONGER: tuple[Job, ...] = (*WORKLOAD, Job(ms=4_500), Job("impatient-recorder", ms=20_000), Job(ms=5, webhook="again"))
+"""And what takes its time: a lease that is renewed, a call that is cut by request_timeout, a webhook that is tried again."""
 
 EXCUSED: Mapping[str, str] = {
     "requests.end_damaged": "takes a row damaged by hand: tests/contract",
@@ -55,6 +56,7 @@ EXCUSED: Mapping[str, str] = {
     "payloads.remove": "follows delete_expired",
     "link.release": "takes a claim that fails, of a runner whose slots others use too: tests/sim",
     "payloads.sweep_one": "takes a file that nothing names: tests/unit/data",
+    "webhooks.resend": "takes an operator's word: tests/contract",
 }
 """Points that no workload of some seconds can visit."""
 
@@ -122,7 +124,7 @@ class Target:
 
     def workload_for(self, strike: Strike) -> Sequence[Job]:
         """The usual one, unless only the longer one visits the point."""
-        return LONGER if strike.point.startswith(("requests.renew", "link.drop")) else WORKLOAD
+        return LONGER if strike.point.startswith(("requests.renew", "link.drop", "webhooks.failed")) else WORKLOAD
 
     async def suffer(self, strike: Strike | None, jobs: Sequence[Job] = WORKLOAD) -> Verdict:
         """One run of the workload, with a strike or without."""
@@ -135,7 +137,7 @@ class Target:
         problems: list[str] = []
         outcomes: list[Outcome] = []
         try:
-            async with Load(self.roost, folder, patience_s=45) as load:
+            async with Receiver(folder) as receiver, Load(self.roost, folder, patience_s=45, webhook=receiver.url) as load:
                 nemesis = asyncio.create_task(self._kill_and_arm(strike)) if strike is not None and strike.at_start else None
                 same = os.urandom(8).hex()
                 twins = [Job(ms=30, key=same), Job(ms=30, key=same)]
@@ -147,9 +149,10 @@ class Target:
                 await flush
                 if nemesis is not None:
                     await nemesis
+                await receiver.told(outcome.request for outcome in outcomes if outcome.request and outcome.job.webhook)
                 # Those whose submit had no answer and whose key was not sent again do not exist: every caller goes on until it knows.
                 await load.list_these({outcome.request for outcome in outcomes if outcome.request})
-        except OutOfPatience as error:
+        except (OutOfPatience, NotTold) as error:
             problems.append(str(error))
         history = read(folder)
         problems += [str(violation) for violation in check(history)]
@@ -185,12 +188,13 @@ class Target:
 
 
 @contextlib.contextmanager
-def target(folder: Path, cache: Path, **env: str) -> Iterator[Target]:
+def target(folder: Path, cache: Path, classes: Iterable[str] = CLASSES, **env: str) -> Iterator[Target]:
     """A server with the recording apps deployed and warm."""
     folder.mkdir(parents=True, exist_ok=True)
-    armed = {"ROOST_FAILPOINTS_FILE": str(folder / "plan"), "ROOST_FAILPOINTS_LOG": str(folder / "visited"), **env}
-    with running(folder / "home", cache, **armed) as roost:
-        deploy(roost, folder)
+    armed = {"ROOST_FAILPOINTS_FILE": str(folder / "plan"), "ROOST_FAILPOINTS_LOG": str(folder / "visited")}
+    armed |= {"ROOST_WEBHOOK_ALLOW": "127.0.0.1", **env}
+    with running(folder / "home", cache, up_words=(), **armed) as roost:
+        deploy(roost, folder, classes)
         yield Target(roost, folder)
 
 
@@ -213,7 +217,7 @@ def learn(one: Target) -> tuple[list[str], list[str]]:
 
 def on_the_path(name: str) -> bool:
     """Whether a point belongs to queued requests."""
-    return "=" not in name and name.startswith(("requests.", "payloads.", "link."))
+    return "=" not in name and name.startswith(("requests.", "payloads.", "link.", "webhooks."))
 
 
 def in_the_source() -> set[str]:

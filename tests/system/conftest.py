@@ -38,7 +38,7 @@ def own_roost(tmp_path: Path, cache: Path) -> Iterator[MakeRoost]:
         made: list[Roost] = []
 
         def make(**env: str) -> Roost:
-            made.append(stack.enter_context(running(tmp_path / f"roost-{len(made)}", cache, **env)))
+            made.append(stack.enter_context(running(tmp_path / f"roost-{len(made)}", cache, up_words=(), **env)))
             return made[-1]
 
         yield make

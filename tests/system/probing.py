@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, field
@@ -32,9 +33,9 @@ class Connection:
     reusable: bool = True
 
     @classmethod
-    async def open(cls, address: str) -> Connection:
+    async def open(cls, address: str, tls: ssl.SSLContext | None = None) -> Connection:
         host, _, port = address.rpartition(":")
-        return cls(*await asyncio.open_connection(host, int(port), limit=4 * 1024 * 1024))
+        return cls(*await asyncio.open_connection(host, int(port), limit=4 * 1024 * 1024, ssl=tls))
 
     @property
     def stale(self) -> bool:
@@ -93,6 +94,8 @@ class Prober:
     targets: list[tuple[str, Headers]]
     """Path and headers, by turns."""
     durations_ms: tuple[int, ...] = (5, 20, 80, 500)
+    tls: ssl.SSLContext | None = None
+    """What to trust; None: plain HTTP."""
     calls: list[Call] = field(default_factory=list)
     _kept: list[Connection] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -147,7 +150,7 @@ class Prober:
             if not connection.stale:
                 return connection
             await connection.close()
-        return await Connection.open(self.address)
+        return await Connection.open(self.address, self.tls)
 
     @property
     def failed(self) -> list[Call]:

@@ -43,6 +43,8 @@ class Roost:
     env: dict[str, str] = field(default_factory=dict[str, str])
     port: int = 0
     host: str = "127.0.0.1"
+    up_words: tuple[str, ...] = ()
+    """Further words for `roost up`."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -66,7 +68,7 @@ class Roost:
         self.home.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*ROOST, "up", "--host", self.host, "--port", str(self.port)],
+                [*ROOST, "up", "--host", self.host, "--port", str(self.port), *self.up_words],
                 env=self.environ(),
                 stdout=log,
                 stderr=log,
@@ -75,6 +77,12 @@ class Roost:
         until("the server answers", self.answers)
         self.port = int(self.address.rpartition(":")[2])
         return self
+
+    @property
+    def connect(self) -> str:
+        """URL of the CONNECT door (`--connect` among the options)."""
+        environment = Path(f"/proc/{self.server_pid()}/environ").read_bytes().split(b"\0")
+        return next(f"http://{entry[14:].decode()}" for entry in environment if entry.startswith(b"ROOST_CONNECT="))
 
     def answers(self) -> bool:
         if self.process is not None and self.process.poll() is not None:
@@ -200,9 +208,9 @@ def started_at(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def running(home: Path, cache: Path, *, host: str = "127.0.0.1", **env: str) -> Iterator[Roost]:
+def running(home: Path, cache: Path, *, host: str = "127.0.0.1", up_words: tuple[str, ...] = (), **env: str) -> Iterator[Roost]:
     """A server for a while; everything that it started has ended afterwards, or the test fails."""
-    roost = Roost(home, cache, dict(env), host=host)
+    roost = Roost(home, cache, dict(env), host=host, up_words=up_words)
     lend_environments(cache / "envs", roost.home / "state" / "envs")
     roost.start()
     try:

@@ -338,6 +338,79 @@ def test_a_home_with_a_long_path_still_gets_a_link_socket(tmp_path: Path) -> Non
         tree.kill()
 
 
+def open_tunnel(tree: TestTree, to: str) -> socket.socket:
+    """A connection through the CONNECT door. Raises OSError where a caller would see an error."""
+    host, _, port = tree.connect.rpartition(":")
+    one = socket.create_connection((host, int(port)), 10)
+    one.sendall(f"CONNECT {to} HTTP/1.1\r\n\r\n".encode())
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        if not (data := one.recv(1)):
+            raise ConnectionResetError(f"closed after {head!r}")
+        head += data
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    return one
+
+
+def ask_through_the_door(tree: TestTree) -> int:
+    """The pid of the server that answers to a name which clients have built in."""
+    with open_tunnel(tree, "queue.fal.run:443") as one:
+        one.sendall(b'{"op": "pid"}\n')
+        with one.makefile() as file:
+            return int(file.readline())
+
+
+def test_the_front_is_kept_alive_and_no_call_waits_for_it_in_vain(start_tree: StartTree) -> None:
+    tree = start_tree(connect=["127.0.0.1:0"]).wait_until_serving()
+    first = tree.front
+    server = ask_through_the_door(tree)
+    assert server == tree.ask("pid")
+    held = open_tunnel(tree, f"127.0.0.1:{tree.address[1]}")
+    time.sleep(1)  # one that dies young waits longer
+    before = time.monotonic()
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: not alive(first))
+    assert ask_through_the_door(tree) == server, "callers that come meanwhile wait in the backlog"
+    assert time.monotonic() - before < 2
+    assert tree.front != first
+    assert held.recv(1) == b"", "a tunnel ends with the process that kept it"
+    held.close()
+    assert tree.ask("pid") == server
+    assert tree.ask("living") == [] and tree.exits() == {}, "it is no server's business"
+
+
+def test_through_the_door_a_new_server_answers_after_a_crash_and_after_a_restart(start_tree: StartTree) -> None:
+    tree = start_tree(connect=["127.0.0.1:0"]).wait_until_serving()
+    front, server = tree.front, ask_through_the_door(tree)
+    os.kill(server, signal.SIGKILL)
+    eventually(lambda: not alive(server))
+    successor = ask_through_the_door(tree)
+    assert successor != server
+    tree.ask("restart")
+    eventually(lambda: ask_through_the_door(tree) != successor)
+    assert tree.front == front, "it is neither server's"
+
+
+def test_the_front_outlives_the_servers_when_everything_is_stopped(start_tree: StartTree, home: Path, tmp_path: Path) -> None:
+    tree = start_tree(connect=["127.0.0.1:0"]).wait_until_serving()
+    with open_tunnel(tree, "fal.run:443") as call:
+        call.sendall(json.dumps({"op": "wait_for", "path": str(tmp_path / "go on")}).encode() + b"\n")
+        tree.ask("pid")
+        tree.guard.send_signal(signal.SIGTERM)
+        eventually(lambda: "supervisor.stopping" in tree.talk())
+        (tmp_path / "go on").touch()
+        with call.makefile() as file:
+            assert int(file.readline())
+    assert tree.guard.wait(20) == 0
+    assert processes_with(str(home)) == []
+
+
+def test_a_front_that_cannot_run_is_tried_again_while_the_server_serves(start_tree: StartTree, tmp_path: Path) -> None:
+    tree = start_tree(connect=["127.0.0.1:0"], front=["-c", "raise SystemExit(3)"]).wait_until_serving()
+    eventually(lambda: tree.talk().count("front.exited") >= 3)
+    assert tree.ask("pid")
+
+
 @pytest.mark.parametrize("key", [b"\x03", b""], ids=["Ctrl-C", "closing it"])
 def test_a_terminal_ends_it_gracefully(home: Path, key: bytes) -> None:
     arguments = [sys.executable, str(APPS / "tree.py"), json.dumps({"home": str(home), "server": [str(APPS / "fake_server.py")]})]
@@ -359,6 +432,13 @@ def test_a_terminal_ends_it_gracefully(home: Path, key: bytes) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
     assert len(list(home.glob("finished-*"))) == 1, "the server was asked, and ended by itself"
     assert processes_with(str(home)) == []
+
+
+def test_the_front_loads_nothing_of_the_server() -> None:
+    program = "import roost.front.__main__, sys; print(*sys.modules)"
+    loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
+    assert loaded.isdisjoint({"uvloop", "httptools", "uvicorn", "pydantic", "fastapi", "httpx", "cryptography", "apsw"})
+    assert {name.split(".")[1] for name in loaded if name.startswith("roost.")} == {"front", "kit", "wire"}
 
 
 def test_it_loads_nothing_of_the_app_stack() -> None:

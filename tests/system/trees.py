@@ -45,6 +45,10 @@ def processes_with(mark: str) -> list[int]:
     return found
 
 
+def _is_front(pid: int) -> bool:
+    return linux.environment_value(pid, "ROOST_CONNECT_FDS") is not None
+
+
 class TestTree:
     """One `roost up` with the fake server on a folder."""
 
@@ -88,6 +92,16 @@ class TestTree:
             return False
         # Not what the one before left there.
         return facts is not None and facts.parent == self.guard.pid and (self.home / "state/run/address").exists()
+
+    @property
+    def connect(self) -> str:
+        """Where the CONNECT door is, as servers are told it."""
+        return linux.environment_value(self.ask("pid"), "ROOST_CONNECT") or ""
+
+    @property
+    def front(self) -> int:
+        """The pid of the living front."""
+        return eventually(lambda: next((pid for pid in linux.children(self.pid) if alive(pid) and _is_front(pid)), None))
 
     def ask(self, op: str, limit_s: float = 10, **fields: Any) -> Any:
         """One call over the listening socket. Raises OSError where a caller would see an error."""

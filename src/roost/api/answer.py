@@ -26,6 +26,8 @@ PIECE: Final = 256 * 1024
 class Json:
     value: Any
     status: int = 200
+    max_age_s: int = 0
+    """How long whoever is in between may answer it again; 0: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,9 @@ class Lines:
 
 async def send_answer(answer: Answer, receive: Receive, send: Send, clock: Clock, request_id: str) -> None:
     match answer:
-        case Json(value, status):
+        case Json(value, status, max_age_s):
             body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
-            await _send_whole(send, status, b"application/json", body, request_id)
+            await _send_whole(send, status, b"application/json", body, request_id, max_age_s)
         case Text(text):
             await _send_whole(send, 200, b"text/plain; charset=utf-8", text.encode("utf-8", "replace"), request_id)
         case Empty():
@@ -95,8 +97,9 @@ async def send_answer(answer: Answer, receive: Receive, send: Send, clock: Clock
             await _send_stream(write, receive, send, clock, request_id)
 
 
-async def _send_whole(send: Send, status: int, kind: bytes, body: bytes, request_id: str) -> None:
-    headers = [(b"x-fal-request-id", request_id.encode()), (b"cache-control", b"no-store")]
+async def _send_whole(send: Send, status: int, kind: bytes, body: bytes, request_id: str, max_age_s: int = 0) -> None:
+    kept = b"max-age=%d" % max_age_s if max_age_s else b"no-store"
+    headers = [(b"x-fal-request-id", request_id.encode()), (b"cache-control", kept)]
     if kind:
         headers += [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
+from roost.api.addresses import AddressCalls
 from roost.api.answer import Empty, send_answer
 from roost.api.apps import AppCalls
 from roost.api.blobs import BlobCalls
 from roost.api.builds import BuildCalls
 from roost.api.deploy import DeployCalls
+from roost.api.doors import LaidOutDoors
 from roost.api.keys import KeyCalls
 from roost.api.parts import ApiParts
 from roost.api.queue import QueueCalls
@@ -19,6 +21,7 @@ from roost.api.runners import RunnerCalls
 from roost.api.runs import RunCalls
 from roost.api.system import SystemCalls
 from roost.api.watch import Watched
+from roost.api.webhooks import WebhookCalls
 from roost.kit import log
 from roost.web.answers import Asgi, Receive, Scope, Send, send_error
 from roost.web.auth import KeyRing, Principal
@@ -40,8 +43,11 @@ def build_api(parts: ApiParts) -> Asgi:
         RunnerCalls(parts),
         RequestCalls(parts),
         QueueCalls(parts),
+        WebhookCalls(parts),
+        AddressCalls(parts),
         KeyCalls(parts),
         BuildCalls(parts),
+        LaidOutDoors(),
     )
     table = Table([route for noun in nouns for route in noun.routes()])
 

@@ -13,6 +13,7 @@ from roost.core.placement import USUAL, MachineType, Node, Overcommit
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
 from roost.data.payloads import Payloads
+from roost.data.signing import Signer
 from roost.demand.board import Board
 from roost.demand.queue import Queue
 from roost.kit.clock import Clock
@@ -44,6 +45,52 @@ class Builds(Protocol):
         ...
 
 
+class Certificates(Protocol):
+    """What the API tells of the server's TLS."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that it speaks for."""
+        ...
+
+    @property
+    def until_ms(self) -> int:
+        """When the certificate ends that ends first."""
+        ...
+
+    @property
+    def own(self) -> bool:
+        """Of the local authority, which renews it by itself; else the operator's."""
+        ...
+
+    @property
+    def ca(self) -> str | None:
+        """The local authority's certificate in PEM; None when there is none."""
+        ...
+
+    @property
+    def bundle(self) -> Path | None:
+        """Everything that programs on this machine need to trust; None when what they trust already is enough."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """Why it is not what it should be; "" if it is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where this server is reached. "" is "there is none"."""
+
+    http: str
+    public: str
+    https: str = ""
+    connect: str = ""
+    """host:port of the CONNECT door."""
+    tls: Certificates | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """This server, as values."""
@@ -60,6 +107,10 @@ class About:
     defaults: Scale
     """Of apps that do not say."""
     overcommit: Overcommit = USUAL
+    webhook_ms: int = 3_600_000
+    """How long a webhook that is sent again is tried."""
+    webhook_ip_ranges: tuple[str, ...] = ()
+    """Networks that webhooks come from, as the operator says."""
     poll_s: float = 0.1
     """How often an open stream looks for what is new when nobody hints."""
 
@@ -79,6 +130,7 @@ class ApiParts:
     board: Board
     queue: Queue
     payloads: Payloads
+    signer: Signer
     logs: RunnerLogs
     blobs: Blobs
     builds: Builds
@@ -93,6 +145,7 @@ class ApiParts:
     """Ask for a planned restart; answers when it has begun."""
     base_url: Callable[[Scope], str]
     """The address that this caller dialled, `http://host:port`, without a slash at the end."""
+    reached: Reached
     closing: asyncio.Event
     """Set when this server hands over to a new one: open streams say so and end."""
     about: About

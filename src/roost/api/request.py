@@ -13,6 +13,8 @@ from roost.web.auth import Principal
 from roost.wire.errors import RoostError
 
 JSON_LIMIT: Final = 32 * 1024 * 1024
+MAX_DEPTH: Final = 64
+"""Of lists and objects inside one another: whoever walks through a value later must not run out of stack (faults.md S-24)."""
 STALL_S: Final = 30.0
 
 
@@ -47,8 +49,12 @@ class Request:
             return {}
         try:
             value = json.loads(body)
-        except (ValueError, RecursionError) as error:
+        except RecursionError as error:
+            raise _too_deep() from error
+        except ValueError as error:
             raise RoostError("bad_request", f"the body is not valid JSON: {error}") from error
+        if _deeper(value, MAX_DEPTH):
+            raise _too_deep()
         if not isinstance(value, dict):
             raise RoostError("bad_request", f"the body must be a JSON object, not {_kind(value)}")
         return value
@@ -90,6 +96,25 @@ class Request:
         if not text.isdecimal() or len(text) > 15:
             raise RoostError("unprocessable", f"{name}={text[:40]!r} is not a whole number")
         return int(text)
+
+
+def _deeper(value: object, depth: int) -> bool:
+    """Whether there are more lists and objects inside one another than `depth`."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(depth):
+        if not level:
+            return False
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, (dict, list))
+        ]
+    return bool(level)
+
+
+def _too_deep() -> RoostError:
+    return RoostError("bad_request", f"the body is nested deeper than {MAX_DEPTH} lists and objects inside one another")
 
 
 def _too_large(limit: int) -> RoostError:

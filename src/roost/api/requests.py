@@ -11,6 +11,7 @@ from roost.api.parts import ApiParts
 from roost.api.request import Request as Call
 from roost.api.routes import May, Route
 from roost.api.shapes import attempt_json, event_json, request_json
+from roost.api.sight import sees, sight, unknown_request
 from roost.core import submits
 from roost.core.requests import Content, Input, NewRequest, Request, RequestState
 from roost.data.payloads import DamagedPayload, Growing
@@ -45,23 +46,12 @@ class RequestCalls:
 
     async def list(self, call: Call) -> Answer:
         """The newest first: `?app=&state=&caller=&limit=&before=<request id>`."""
-        name = _app_name(call)
-        caller = call.query.get("caller") or None
-        if not call.principal.is_admin:
-            if caller not in (None, call.owner):
-                raise RoostError(
-                    "forbidden", "an API key sees the requests of its own account only", hint="Leave `caller` out, or use an ADMIN key."
-                )
-            caller = call.owner
-        owner = call.query["app"].partition("/")[0] if name is not None else call.owner if call.principal.is_admin else None
-        if owner is not None and owner != call.owner:
-            # Of somebody else's app an account sees what it submitted itself.
-            caller = call.owner
+        seen = sight(call)
         before = call.query.get("before")
         rows = await self._store.requests.list(
-            owner=owner,
-            name=name,
-            caller=caller,
+            owner=seen.owner,
+            name=seen.name,
+            caller=seen.caller,
             state=_state(call),
             limit=min(call.whole("limit") or USUAL, MOST),
             before_seq=(await self._own(call, before)).seq if before else None,
@@ -102,16 +92,15 @@ class RequestCalls:
             case AlreadyCompleted():
                 return Json(json.loads(queue_answers.ALREADY_COMPLETED), status=400)
             case NotFound():
-                raise _unknown(request.id)
+                raise unknown_request(request.id)
             case _:
                 return Json(json.loads(queue_answers.CANCELLATION_REQUESTED), status=202)
 
     async def _own(self, call: Call, request_id: str) -> Request:
         """Raises `not_found`, also for what is somebody else's."""
         request = await self._queue.get(request_id)
-        mine = request is not None and (request.caller == call.owner or (call.principal.is_admin and request.owner == call.owner))
-        if request is None or not mine:
-            raise _unknown(request_id)
+        if request is None or not sees(call, request.owner, request.caller):
+            raise unknown_request(request_id)
         return request
 
     async def _copied(self, content: Content) -> Content:
@@ -130,17 +119,6 @@ class RequestCalls:
             growing.discard()
 
 
-def _app_name(call: Call) -> str | None:
-    """The name in `?app=owner/name`. Raises `unprocessable`."""
-    application = call.query.get("app")
-    if not application:
-        return None
-    owner, slash, name = application.partition("/")
-    if not (owner and slash and name):
-        raise RoostError("unprocessable", f"app={application[:80]!r} is not of the form owner/name")
-    return name
-
-
 def _state(call: Call) -> RequestState | None:
     text = call.query.get("state")
     if not text:
@@ -150,9 +128,3 @@ def _state(call: Call) -> RequestState | None:
     except ValueError:
         states = ", ".join(state.value for state in RequestState)
         raise RoostError("unprocessable", f"state={text[:40]!r} is no state of a request", hint=f"There are: {states}.") from None
-
-
-def _unknown(request_id: str) -> RoostError:
-    return RoostError(
-        "not_found", f"Request {request_id[:80]!r} not found", hint="`roost requests list` shows the requests of this account."
-    )

@@ -8,6 +8,7 @@ from typing import Any
 
 from roost.core.model import Alias, DecisionRecord, Env, Event, Key, Revision, Runner, RunnerState, Scale
 from roost.core.requests import Attempt, Request, RequestState
+from roost.core.webhooks import Try, Webhook, WebhookState
 from roost.data.logs import LogLine
 from roost.demand.board import Line
 
@@ -195,6 +196,33 @@ def event_json(event: Event) -> Json:
         "actor": event.actor,
         **({"data": event.data} if event.data else {}),
     }
+
+
+def webhook_json(webhook: Webhook, url: str) -> Json:
+    """`url`: as much of its address as the asker may see."""
+    pending = webhook.state is WebhookState.PENDING
+    shape: Json = {
+        "request_id": webhook.request_id,
+        "gateway_request_id": webhook.gateway_request_id,
+        "application": f"{webhook.owner}/{webhook.name}",
+        "state": webhook.state.value,
+        "url": url,
+        "caller": webhook.caller,
+        "tries": webhook.logged,
+        "created_at": iso(webhook.created_ms),
+    }
+    optional: Json = {
+        "reason": webhook.reason or None,
+        "next_try_at": iso(webhook.due_ms) if pending else None,
+        "tried_until": iso(webhook.until_ms) if pending else None,
+        "ended_at": _iso(webhook.ended_ms),
+    }
+    return shape | {name: value for name, value in optional.items() if value is not None}
+
+
+def try_json(one: Try) -> Json:
+    shape: Json = {"number": one.number, "at": iso(one.at_ms), "took": seconds(one.took_ms), "outcome": one.outcome}
+    return shape | ({"status": one.status} if one.status is not None else {})
 
 
 def _iso(at_ms: int | None) -> str | None:

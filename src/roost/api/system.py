@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from roost.api.answer import Answer, Json, Lines, Streamed
+from roost.api.checks import Check, certificate_check
 from roost.api.parts import ApiParts
 from roost.api.request import Request
 from roost.api.routes import May, Route
@@ -16,16 +17,6 @@ from roost.store import StoreError
 LITTLE_SPACE: Final = 2 * 1024**3
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of `roost doctor`. What is not `ok` has a `hint`."""
-
-    name: str
-    ok: bool
-    detail: str
-    hint: str = ""
-
-
 class SystemCalls:
     def __init__(self, parts: ApiParts) -> None:
         self._store = parts.store
@@ -33,6 +24,7 @@ class SystemCalls:
         self._directory = parts.directory
         self._restart = parts.restart
         self._about = parts.about
+        self._reached = parts.reached
 
     def routes(self) -> tuple[Route, ...]:
         return (
@@ -65,7 +57,15 @@ class SystemCalls:
         return {"cpus": kind.cpus, "memory_mb": kind.memory_mb, "gpus": kind.gpus, "gpu_model": kind.gpu_model, "fits": fits}
 
     async def doctor(self, request: Request) -> Answer:
-        checks = [self._version(), await self._database(), self._disk(), self._machine(), self._pythons(), await self._runners()]
+        checks = [
+            self._version(),
+            await self._database(),
+            self._disk(),
+            self._machine(),
+            self._pythons(),
+            await self._runners(),
+            self._certificate(),
+        ]
         return Json({"checks": [asdict(check) for check in checks]})
 
     def _version(self) -> Check:
@@ -99,6 +99,9 @@ class SystemCalls:
         living = await self._store.runners.living()
         connected = sum(1 for runner in living if self._directory.get(runner.id) is not None)
         return Check("runners", True, f"{len(living)} living, {connected} connected")
+
+    def _certificate(self) -> Check:
+        return certificate_check(self._reached.tls, self._clock.now_ms())
 
     async def restart(self, request: Request) -> Answer:
         # Before the stream begins: a supervisor that refuses is an error, not an event.

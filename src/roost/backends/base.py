@@ -22,6 +22,8 @@ class Launch:
     place: Place
     slots: int
     """Calls that it takes at once."""
+    request_timeout_ms: int
+    """How long a call may take, as far as it is known now."""
     grace_ms: int
     """Between SIGTERM and SIGKILL when the whole server stops."""
     env: dict[str, str]

@@ -80,7 +80,7 @@ class ProcessBackend:
             token=launch.token,
             addresses=self.places.links,
             bundle=str(self.places.bundles / revision.bundle),
-            spec=dataclasses.replace(revision.spec, max_multiplexing=launch.slots),
+            spec=dataclasses.replace(revision.spec, max_multiplexing=launch.slots, request_timeout_ms=launch.request_timeout_ms),
             application=launch.application,
             revision_id=revision.id,
             working_dir=revision.working_dir,

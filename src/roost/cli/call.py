@@ -44,6 +44,7 @@ def call(
     start_timeout: Annotated[
         float | None, typer.Option("--start-timeout", metavar="SECONDS", help="Fail if it has not begun after this long.", min=0.101)
     ] = None,
+    webhook: Annotated[str, typer.Option("--webhook", metavar="URL", help="With --queue: where the result is sent when it is there.")] = "",
     logs: Annotated[bool, typer.Option("--logs/--no-logs", help="With --queue: show what the app prints.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as one line of JSON.")] = False,
     host: HostFlag = "",
@@ -62,8 +63,9 @@ def call(
         raise typer.BadParameter(str(exc)) from exc
     if body is None and method.upper() == "POST":
         body = Body(b"{}", "application/json")
-    if not queue and (detach or priority):
-        raise typer.BadParameter(f"{'--detach' if detach else '--priority'} goes with --queue: a direct call does not wait in line.")
+    if not queue and (detach or priority or webhook):
+        flag = "--detach" if detach else "--priority" if priority else "--webhook"
+        raise typer.BadParameter(f"{flag} goes with --queue: a direct call does not wait in line.")
     if priority not in ("", "normal", "low"):
         raise typer.BadParameter(f"--priority is normal or low, not {priority!r}.")
     if start_timeout is not None:
@@ -72,7 +74,7 @@ def call(
         if queue:
             from roost.cli.queued import Wish, detached, queued
 
-            wish = Wish(_application(api, endpoint), method, _headers(header or [], body, ""), body, priority, timeout)
+            wish = Wish(_application(api, endpoint), method, _headers(header or [], body, ""), body, priority, timeout, webhook)
             if detach:
                 detached(api.target, wish, as_json=as_json)
             else:

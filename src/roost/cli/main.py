@@ -32,6 +32,8 @@ COMMANDS = (
     Command("call", "Apps", "Call an endpoint and print the answer."),
     Command("apps", "Apps", "See, scale and delete deployed apps, and read their logs.", also=("app",)),
     Command("requests", "Apps", "See, cancel and retry queued requests.", also=("request",)),
+    Command("env", "Apps", "Print what points official clients at the server."),
+    Command("webhooks", "Apps", "See which webhooks were delivered, and send them again.", also=("webhook",)),
     Command("queue", "Apps", "See how long an app's queue is, and empty it.", also=("queues",)),
     Command("runners", "Apps", "See and end the processes that serve apps.", also=("runner", "machine")),
     Command("up", "Server", "Start a server on this machine."),

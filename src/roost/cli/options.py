@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,8 @@ ProfileFlag = Annotated[
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+LENGTH_OF_ID = 36
+"""Of a request."""
 AUTH_MODES = ("private", "public", "shared")
 
 
@@ -60,6 +63,14 @@ def full_name(api: Api, app: str) -> str:
     if "/" in app:
         return app.strip("/")
     return f"{api.target.owner or api.whoami()['owner']}/{app}"
+
+
+def whole_id(typed: str, known: Callable[[], Iterable[str]]) -> str:
+    """The one of the `known` ids that begins with what was typed; as typed if none or several do, and the server says what is wrong."""
+    if len(typed) >= LENGTH_OF_ID:
+        return typed
+    matching = [each for each in known() if each.startswith(typed)]
+    return matching[0] if len(matching) == 1 else typed
 
 
 def check_auth(value: str) -> str:

@@ -38,10 +38,12 @@ class Wish:
     body: Body | None
     priority: str
     timeout_s: float | None
+    webhook: str = ""
+    """URL that hears of the end."""
 
     def call(self) -> Call:
         call = Call(AppId.parse(self.application), self.method.upper(), tuple(self.headers), self.body.content if self.body else b"")
-        return calls.queued_call(call, priority=self.priority or None, idempotency_key=None, webhook_url=None)
+        return calls.queued_call(call, priority=self.priority or None, idempotency_key=None, webhook_url=self.webhook or None)
 
 
 class Telling:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roost.cli.options import HostFlag, JsonFlag, KeyFlag, ProfileFlag, connect, full_name, noun
+from roost.cli.options import HostFlag, JsonFlag, KeyFlag, ProfileFlag, connect, full_name, noun, whole_id
 from roost.cli.output import moment, seconds, tell, tell_fields, tell_json, tell_table
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ app = noun()
 
 RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id, or its first characters.")]
 
-LENGTH_OF_ID = 36
 NEWEST = 1000
 """Among so many an id is found by its first characters."""
 STATES = ("IN_QUEUE", "IN_PROGRESS", "COMPLETED")
@@ -181,10 +180,9 @@ def retry(request_id: RequestId, as_json: JsonFlag = False, host: HostFlag = "",
 
 
 def _whole_id(api: Api, typed: str) -> str:
-    """The id that begins with what was typed; as typed if none or several do, and the server says what is wrong."""
-    if len(typed) >= LENGTH_OF_ID:
-        return typed
-    from roost.control import requests
+    def known() -> list[str]:
+        from roost.control import requests
 
-    matching = [item["request_id"] for item in requests.listed(api, limit=NEWEST) if item["request_id"].startswith(typed)]
-    return matching[0] if len(matching) == 1 else typed
+        return [item["request_id"] for item in requests.listed(api, limit=NEWEST)]
+
+    return whole_id(typed, known)

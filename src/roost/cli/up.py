@@ -15,7 +15,7 @@ from roost.cli.systemd import unit
 
 app = noun()
 
-SERVER_PACKAGES = ("apsw", "httptools", "uvloop")
+SERVER_PACKAGES = ("apsw", "cryptography", "httptools", "uvloop")
 
 
 def _log_format(value: str) -> str:
@@ -24,11 +24,29 @@ def _log_format(value: str) -> str:
     return value
 
 
+def _door(value: str) -> str:
+    """HOST:PORT; a port alone is one of this machine."""
+    host, _, port = value.rpartition(":")
+    if value and not (port.isascii() and port.isdecimal() and int(port) < 65536):
+        raise typer.BadParameter(f"{value!r} is no port; write one such as 3128, or 127.0.0.1:3128.")
+    return f"{host or '127.0.0.1'}:{port}" if value else ""
+
+
 @app.command(name="up")
 def up(
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8700,
     home: Annotated[Path | None, typer.Option("--home", metavar="FOLDER", help="State folder; else ROOST_HOME, else ~/.roost.")] = None,
+    connect: Annotated[
+        str,
+        typer.Option(
+            "--connect",
+            metavar="[HOST:]PORT",
+            callback=_door,
+            help="Open the CONNECT door: who sets https_proxy to it reaches this server by the names that fal clients have built in. "
+            "On this machine only; 3128 is usual.",
+        ),
+    ] = "",
     log_format: Annotated[
         str,
         typer.Option("--log-format", metavar="text|json", callback=_log_format, help="How the server logs; else LOG_FORMAT, else text."),
@@ -42,6 +60,7 @@ def up(
     folder = (home or Path(os.environ.get("ROOST_HOME") or Path.home() / ".roost")).expanduser().absolute()
     if systemd:
         words = [sys.executable, "-m", "roost.cli", "up", "--host", host, "--port", str(port), "--home", str(folder)]
+        words += ["--connect", connect] if connect else []
         print(unit([*words, *(["--log-format", log_format] if log_format else [])], folder), end="")
         return
     missing = [name for name in SERVER_PACKAGES if importlib.util.find_spec(name) is None]
@@ -62,7 +81,8 @@ def up(
     from roost.supervisor.problem import CannotStart
 
     try:
-        options = Options(home=folder, listen=(f"[{host}]:{port}" if ":" in host else f"{host}:{port}",), limits=limits_from_environ())
+        listen = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}",)
+        options = Options(home=folder, listen=listen, connect=(connect,) if connect else (), limits=limits_from_environ())
     except CannotStart as exc:
         from roost.control.errors import ControlError
 

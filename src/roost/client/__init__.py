@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from roost.client.statuses import InProgress as InProgress
     from roost.client.statuses import Queued as Queued
     from roost.client.statuses import Status as Status
+    from roost.client.webhooks import WebhookRejected as WebhookRejected
+    from roost.client.webhooks import verify_webhook as verify_webhook
 
     SyncClient = Client
     SyncRequestHandle = RequestHandle
@@ -47,6 +49,8 @@ _HOMES = {
     "Status": ("statuses", "Status"),
     "SyncClient": ("client", "Client"),
     "SyncRequestHandle": ("client", "RequestHandle"),
+    "WebhookRejected": ("webhooks", "WebhookRejected"),
+    "verify_webhook": ("webhooks", "verify_webhook"),
 }
 _VERBS = ("run", "subscribe", "submit", "status", "result", "cancel", "stream")
 """Of a client that is made on first use; each also as `<verb>_async`."""

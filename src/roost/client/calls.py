@@ -13,6 +13,7 @@ import roost
 from roost.client.addresses import AppId, Place
 from roost.client.config import Target
 from roost.client.flows import Call, Caller
+from roost.client.inherited import outgoing_headers
 from roost.client.repeating import DEADLINE_HEADER
 
 Priority = Literal["normal", "low"]
@@ -38,11 +39,17 @@ def direct_call(
     hint: str | None,
     start_timeout: float | None,
     headers: Mapping[str, str] | None,
+    waits: bool = True,
 ) -> Call:
-    """A call as `run`, `stream` and `submit` describe it. Raises ValueError for what cannot be sent."""
+    """A call as `run`, `stream` and `submit` describe it. Raises ValueError for what cannot be sent.
+
+    Made in a handler, it belongs to the call that this serves. `waits`: the handler waits for the answer, so that its own time is a limit.
+    """
     method = method.upper()
     content, kind = _content(method, arguments, body, content_type)
-    fields = {"content-type": kind} if kind else {}
+    fields = outgoing_headers(deadline=waits)
+    if kind:
+        fields["content-type"] = kind
     if hint is not None:
         fields["x-fal-runner-hint"] = hint
     if start_timeout is not None:

@@ -142,7 +142,8 @@ class Client:
         """Put a request into the app's queue and return its handle. Once this returns, the server has it on disk.
 
         `start_timeout` is how many seconds it may wait to begin. The same `idempotency_key` with the same request is the same request,
-        also from another process and after a crash of this one; with another request it is a ClientHTTPError (422).
+        also from another process and after a crash of this one; with another request it is a ClientHTTPError (422). `webhook_url` is sent
+        the result, signed: see `roost.verify_webhook`.
         """
         call = calls.direct_call(
             self._carrier.said.app(application),
@@ -154,6 +155,7 @@ class Client:
             hint=hint,
             start_timeout=start_timeout,
             headers=headers,
+            waits=False,
         )
         queued = calls.queued_call(call, priority=priority, idempotency_key=idempotency_key, webhook_url=webhook_url)
         return self._handle(self._carrier.finish(flows.submit(self._carrier.said.caller, queued)))

@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 
 from roost.core.model import EnvState, RevisionState, RunnerState
 from roost.core.requests import AttemptState, RequestState
+from roost.core.webhooks import WebhookState
 
 S = TypeVar("S", bound=Enum)
 E = TypeVar("E", bound=Enum)
@@ -208,6 +209,31 @@ ATTEMPT: Final = Table(
 )
 
 
+# --- webhook -----------------------------------------------------------------------------------------------------------
+
+
+class WebhookEvent(str, Enum):
+    DELIVERED = "answered with a 2xx"
+    TRY_AGAIN = "to be tried again"
+    GIVEN_UP = "given up"
+    RESEND = "sent again by hand"
+
+
+WEBHOOK: Final = Table(
+    "webhook",
+    WebhookState.PENDING,
+    {
+        (WebhookState.PENDING, WebhookEvent.DELIVERED): WebhookState.DELIVERED,
+        (WebhookState.PENDING, WebhookEvent.TRY_AGAIN): WebhookState.PENDING,
+        (WebhookState.PENDING, WebhookEvent.GIVEN_UP): WebhookState.FAILED,
+        (WebhookState.DELIVERED, WebhookEvent.RESEND): WebhookState.PENDING,
+        (WebhookState.FAILED, WebhookEvent.RESEND): WebhookState.PENDING,
+    },
+    "The notice of a request's end, made in the transaction that ends it. What becomes of a try is guarded by how many there have been, so that of two "
+    "servers that tried the same, as at a planned restart, one writes it down. Nothing is final: whoever lost a notice has it sent again.",
+)
+
+
 # --- the page ----------------------------------------------------------------------------------------------------------
 
 
@@ -236,4 +262,4 @@ def document() -> str:
         "An event that a state has no arrow for raises `IllegalEvent`. Each change is one guarded statement in the store: when the row is\n"
         "no longer in a state that the event may happen in, nothing is written, because somebody else decided first.\n"
     )
-    return "\n".join([head, _section(RUNNER), _section(REVISION), _section(ENV), _section(REQUEST), _section(ATTEMPT)])
+    return "\n".join([head, _section(RUNNER), _section(REVISION), _section(ENV), _section(REQUEST), _section(ATTEMPT), _section(WEBHOOK)])

@@ -134,6 +134,8 @@ class Request(NamedTuple):
     """"user" when the start deadline passed."""
     inference_ms: int | None = None
     retry_of: str = ""
+    webhook: str = ""
+    """URL that hears of its end; "" for none."""
 
     @property
     def application(self) -> str:
@@ -227,6 +229,8 @@ class Final:
     """None: the result is the error, in its flat form."""
     inference_ms: int | None = None
     expires_ms: int = 0
+    webhook_until_ms: int = 0
+    """Its webhook is tried until then, if it has one."""
     outcome: str = ""
     """Of the attempt, for people."""
     attempt_state: AttemptState = AttemptState.ANSWERED

@@ -29,19 +29,14 @@ class Wishes:
     longest_queue: int | None
     """Refuse it when more requests than this wait before it."""
     idempotency_key: str
+    webhook: str = ""
+    """URL that hears of its end, as it was given."""
 
 
 def read(
     header: Callable[[bytes], str | None], query: Mapping[str, str], *, default_deadline_ms: int | None, now_ms: int
 ) -> Wishes | Refuse:
     """`header` answers a field's value by its name in lower case; `default_deadline_ms`: the app's own start timeout, for its owner."""
-    if "fal_webhook" in query:
-        # To accept it and never call would be a promise broken in silence.
-        return Refuse(
-            "bad_request",
-            "this version of Roost delivers no webhooks: fal_webhook cannot be honoured",
-            hint="Submit without it, and poll the status or read its stream.",
-        )
     deadline = admission.start_deadline(header(b"x-fal-request-timeout"), default_deadline_ms, now_ms)
     if isinstance(deadline, Refuse):
         return deadline
@@ -62,6 +57,7 @@ def read(
         (header(b"x-fal-store-io") or "1").strip() != "0",
         int(longest) if longest is not None else None,
         key,
+        query.get("fal_webhook", "").strip(),
     )
 
 
@@ -96,4 +92,5 @@ def again(ended: Request, request_id: str, now_ms: int) -> Request:
         method=ended.method,
         gateway_request_id=request_id,
         retry_of=ended.id,
+        webhook=ended.webhook,
     )

@@ -255,7 +255,8 @@ def parse_build(raw: bytes, at_ms: int) -> Iterator[LogLine]:
 def _record(piece: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(piece)
-    except ValueError:
+    except (ValueError, RecursionError):
+        # An author may print whatever it likes behind a record separator.
         return None
     return value if isinstance(value, dict) else None
 

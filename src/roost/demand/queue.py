@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 FLEET_HINT_S: Constant = 0.05
 """While requests wait already, the fleet hears of more of them together."""
+WEBHOOK_HINT_S: Constant = 0.01
+"""Webhooks that are owed within so little time are read together."""
 LOOK_AGAIN_S: Constant = 1.0
 """After a row could not be read that must be."""
 
@@ -68,6 +70,8 @@ class Retention:
     kept_ms: int = 30 * 24 * 3_600_000
     briefly_ms: int = 3_600_000
     """With `X-Fal-Store-IO: 0`."""
+    webhook_ms: int = 3_600_000
+    """How long after a request's end its webhook is tried."""
 
 
 class Queue:
@@ -244,7 +248,8 @@ class Queue:
     async def _flush(self, owner: str, name: str, caller: str | None, final: Final) -> tuple[Request, ...]:
         if not final.expires_ms:
             # One end for all of them: those that asked not to be kept for long are not told apart here, and keep less.
-            final = replace(final, expires_ms=self._now_ms() + self._retention.briefly_ms)
+            now_ms = self._now_ms()
+            final = replace(final, expires_ms=now_ms + self._retention.briefly_ms, webhook_until_ms=now_ms + self._retention.webhook_ms)
         try:
             with self._writes:
                 ended = await self._store.flush(owner, name, caller, final, self._now_ms())
@@ -388,6 +393,8 @@ class Queue:
             watch.wake()
         if row.state is RequestState.IN_QUEUE and (row.due_ms is not None or row.deadline_ms is not None):
             self._hints.give("queue")
+        elif row.webhook and row.state is RequestState.COMPLETED:
+            self._hints.give_within("webhooks", WEBHOOK_HINT_S)
         if self._lines.ready(row.application) > ready:
             self._announce(row.application)
 
@@ -416,8 +423,9 @@ class Queue:
     def _kept(self, final: Final, request: Request | None) -> Final:
         if final.expires_ms:
             return final
+        keep, now_ms = self._retention, self._now_ms()
         brief = request is not None and not request.store_io
-        return replace(final, expires_ms=self._now_ms() + (self._retention.briefly_ms if brief else self._retention.kept_ms))
+        return replace(final, expires_ms=now_ms + (keep.briefly_ms if brief else keep.kept_ms), webhook_until_ms=now_ms + keep.webhook_ms)
 
     async def _decided(self, row: Request | None, id: str) -> Request | None:
         if row is None:

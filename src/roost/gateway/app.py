@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, MutableMapping
 from typing import Any
 
+from roost.gateway import proxy
 from roost.gateway.forward import Successor, arriving
 from roost.gateway.resolve import Routes, Target
 from roost.gateway.sync import Ask, Begun, DirectCalls
 from roost.kit import log
-from roost.web import roles
+from roost.web import browsers, cors, roles
 from roost.web.answers import Asgi, Receive, Scope, Send, send_error
 from roost.web.auth import KeyRing, Principal
+from roost.web.browsers import Own
 from roost.web.headers import find
+from roost.web.passed_on import Seal
 from roost.wire import ids
 from roost.wire.errors import RoostError
-
-_PREFLIGHT = [
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-allow-methods", b"*"),
-    (b"access-control-allow-headers", b"*"),
-    (b"access-control-max-age", b"600"),
-    (b"content-length", b"0"),
-]
-
 
 _LAST_READ_S = 2.0
 
@@ -31,11 +25,24 @@ _LAST_READ_S = 2.0
 class Gateway:
     """Routes each request to its role. `others` holds the ASGI apps of the roles that the gateway does not serve itself."""
 
-    def __init__(self, routes: Routes, keys: KeyRing, calls: DirectCalls, others: Mapping[str, Asgi]) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        keys: KeyRing,
+        calls: DirectCalls,
+        others: Mapping[str, Asgi],
+        public_url: str = "",
+        seal: Seal | None = None,
+        own: Own | None = None,
+    ) -> None:
+        """`seal`: of the server before this one, which may pass requests on; None: there is none. `own`: the names of this one; None: any."""
         self._routes = routes
         self._keys = keys
         self._calls = calls
         self._others = others
+        self._public_url = public_url
+        self._own = own or Own(public_url=public_url)
+        self._seal = seal
         self._successor: Successor | None = None
 
     def hand_over(self, successor: Successor) -> None:
@@ -49,6 +56,9 @@ class Gateway:
         begun: object = scope.get("roost.begun")
         request_id = begun.ask.request_id if isinstance(begun, Begun) else ids.request_id()
         started = False
+        by_proxy = proxy.is_door(scope["raw_path"])
+        if by_proxy:
+            send = cors.opening(send)
 
         def send_once(message: MutableMapping[str, Any]) -> Awaitable[None]:
             nonlocal started
@@ -56,6 +66,8 @@ class Gateway:
             return send(message)
 
         scope["roost.original_path"] = scope["raw_path"]
+        if self._seal is not None:
+            self._seal.read(scope)
         try:
             if isinstance(begun, Begun):
                 await self._calls.go_on(scope, send_once, begun)
@@ -63,8 +75,13 @@ class Gateway:
             if self._successor is not None and begun is None:
                 await self._successor.pass_on(scope, send_once, arriving(receive))
                 return
-            addressed = roles.address(find(scope["headers"], b"host") or b"", scope["raw_path"])
-            if addressed.role == "run":
+            preflight = cors.is_preflight(scope)
+            if by_proxy and not preflight:
+                scope = proxy.aimed(scope, self._public_url)
+            addressed = _addressed(scope)
+            if preflight and (by_proxy or roles.for_pages(addressed)):
+                await cors.allow(send_once, request_id.encode())
+            elif addressed.role == "run":
                 await self._call(scope, receive, send_once, addressed.path, request_id)
             else:
                 await self._other(addressed, scope, receive, send_once, request_id)
@@ -78,15 +95,16 @@ class Gateway:
 
     async def _call(self, scope: Scope, receive: Receive, send: Send, path: bytes, request_id: str) -> None:
         headers = scope["headers"]
-        if scope["method"] == "OPTIONS" and find(headers, b"access-control-request-method") is not None:
-            await send(
-                {"type": "http.response.start", "status": 204, "headers": [*_PREFLIGHT[:-1], (b"x-fal-request-id", request_id.encode())]}
+        if (find(headers, b"upgrade") or b"").lower() == b"websocket":
+            raise RoostError(
+                "not_implemented",
+                "this server has no realtime connections (websockets) yet",
+                hint="Call the app over HTTP: run, stream or the queue.",
             )
-            await send({"type": "http.response.body", "body": b""})
-            return
         target = await self._routes.resolve(path)
-        ask = Ask.of(request_id, target, self.may_call(target, find(headers, b"authorization")))
-        await self._calls.serve(scope, receive, send, ask)
+        principal = self.may_call(target, find(headers, b"authorization"))
+        with self._calls.allowance.one_more(principal):
+            await self._calls.serve(scope, receive, send, Ask.of(request_id, target, principal))
 
     def may_call(self, target: Target, authorization: bytes | None) -> Principal | None:
         """Who calls; None is an anonymous caller of a public app. Raises RoostError (spec: gateway-http.md §6, GAPS C14, C15)."""
@@ -111,6 +129,15 @@ class Gateway:
         app = self._others.get(addressed.role)
         if app is None:
             raise RoostError("not_found", f"this server does not serve {addressed.role} requests")
+        if addressed.role != "queue":
+            if roles.for_pages(addressed):
+                send = cors.opening(send)
+            elif (why := browsers.foreign(scope["method"], scope["headers"], self._own)) is not None:
+                raise RoostError(
+                    "forbidden",
+                    f"the control plane does not answer this page: {why}",
+                    hint="If it is a page of this server, set public_url (or tls_names) in server.toml to the name that it is dialled by.",
+                )
         scope["raw_path"] = addressed.path
         scope["roost.request_id"] = request_id
         await app(scope, receive, send)
@@ -125,4 +152,11 @@ class Gateway:
         if error.status in (408, 413) and caller is not None:
             # The caller may still be sending: it needs a moment to read this answer before the connection ends.
             caller.hang_up_in(_LAST_READ_S)
+        if roles.for_pages(_addressed(scope)):
+            # Browsers show a script nothing of an answer without this, not even why the call failed.
+            send = cors.opening(send)
         await send_error(send, error, request_id, error.headers, close=self._calls.closing)
+
+
+def _addressed(scope: Scope) -> roles.Addressed:
+    return roles.address(find(scope["headers"], b"host") or b"", scope["roost.original_path"])

@@ -14,6 +14,7 @@ import httpx
 from roost.gateway.body import Body
 from roost.web.answers import Receive, Scope, Send
 from roost.web.headers import HOP_BY_HOP
+from roost.web.passed_on import Seal
 from roost.web.protocol import Caller
 from roost.wire.errors import RoostError
 
@@ -25,9 +26,10 @@ class HandedOver(Exception):
 
 
 class Successor:
-    """The new server, as this one reaches it. `transport` replaces the network in tests."""
+    """The new server, as this one reaches it. `seal` lets it know whom a request is from; `transport` replaces the network in tests."""
 
-    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, url: str, seal: Seal, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._seal = seal
         self._client = httpx.AsyncClient(
             base_url=url,
             timeout=httpx.Timeout(None, connect=_CONNECT_S),
@@ -61,6 +63,7 @@ class Successor:
         query = scope["query_string"]
         target = scope["roost.original_path"] + (b"?" + query if query else b"")
         headers = [(name, value) for name, value in scope["headers"] if name not in HOP_BY_HOP]
+        headers.append(self._seal.write(scope))
         # As `target`, since a URL object would tidy up what the caller wrote.
         request = httpx.Request(
             scope["method"], self._client.base_url, headers=headers, content=_stream(content), extensions={"target": target}

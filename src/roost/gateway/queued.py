@@ -27,19 +27,13 @@ from roost.gateway.resolve import Routes, Target
 from roost.gateway.submit import Begun, Sender, Submits
 from roost.store import StoreClosed, StoreError
 from roost.store.requests import Requests
-from roost.web import addresses, queue_answers
+from roost.web import addresses, cors, queue_answers
 from roost.web.answers import Receive, Scope, Send
 from roost.web.auth import KeyRing, Principal
 from roost.web.headers import find
 from roost.web.protocol import Caller
 from roost.wire.frames import Headers
 
-_PREFLIGHT: Final = [
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-allow-methods", b"*"),
-    (b"access-control-allow-headers", b"*, authorization"),
-    (b"access-control-max-age", b"600"),
-]
 _PORTION: Final = 1024 * 1024
 _TRY_AGAIN: Final = (b"retry-after", b"1")
 
@@ -91,10 +85,6 @@ class QueueCalls:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises RoostError for errors that the caller must be told; the response has not begun then."""
-        if scope["method"] == "OPTIONS" and find(scope["headers"], b"access-control-request-method") is not None:
-            await send({"type": "http.response.start", "status": 204, "headers": [*_PREFLIGHT, (b"x-fal-request-id", _own_id(scope))]})
-            await send({"type": "http.response.body", "body": b""})
-            return
         asked = queue_urls.read(scope["method"], scope["raw_path"])
         begun: Begun | None = scope.get("roost.begun")
         body = Body(begun.body if begun is not None else b"")
@@ -220,16 +210,13 @@ class QueueCalls:
         url = addresses.request_url(base_url, request.owner, request.name, request.id)
         return queue_answers.status(request, url, self._queue.position(request), lines)
 
-    def base_url(self, scheme: str, headers: Headers, client: str, dialled: bytes, path: bytes) -> str:
+    def base_url(self, scheme: str, headers: Headers, root_path: str, dialled: bytes, path: bytes) -> str:
         """Where this caller dialled the queue. `dialled` is the path as it came, `path` what is left of it for the queue."""
         prefix = dialled[: len(dialled) - len(path)].decode("latin-1") if dialled.endswith(path) else ""
-        return addresses.base_url(scheme, headers, client, prefix, self._limits.public_url)
+        return addresses.base_url(scheme, headers, root_path, prefix, self._limits.public_url)
 
     def _base_url(self, scope: Scope) -> str:
-        client = scope.get("client")
-        return self.base_url(
-            scope["scheme"], scope["headers"], client[0] if client else "", scope["roost.original_path"], scope["raw_path"]
-        )
+        return self.base_url(scope["scheme"], scope["headers"], scope.get("root_path", ""), scope["roost.original_path"], scope["raw_path"])
 
     def _url(self, scope: Scope, request: Request) -> str:
         return addresses.request_url(self._base_url(scope), request.owner, request.name, request.id)
@@ -246,9 +233,7 @@ def _result_fields(request: Request, output: Output) -> Headers:
     names = {name for name, _ in output.headers}
     if b"content-length" not in names:
         own.append((b"content-length", b"%d" % output.content.size))
-    if b"access-control-allow-origin" not in names:
-        own.extend(queue_answers.OPEN)
-    return [*output.headers, *own]
+    return cors.opened([*output.headers, *own])
 
 
 def _own_id(scope: Scope) -> bytes:

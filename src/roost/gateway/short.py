@@ -186,8 +186,10 @@ class Shortcut:
             return None
         try:
             principal = self._may_call(target, fields.find(headers, b"authorization"))
+            if self.calls.allowance.counts(principal):
+                return None
             head = request_head(
-                request.method, request.query, headers, Ask.of(_REQUEST_ID, target, principal), (_CLIENT, 0), request.scheme
+                request.method, request.query, headers, Ask.of(_REQUEST_ID, target, principal), (request.client(_CLIENT), 0), request.scheme
             ).encode()
         except (RoostError, ValueError):
             return None  # the ordinary way says what is wrong with it

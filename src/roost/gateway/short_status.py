@@ -55,13 +55,7 @@ class StatusShortcut:
             principal = self._keys.check(authorization) if authorization is not None else None
         except RoostError:
             return None  # the ordinary way says what is wrong with it
-        # A proxy's words are for the ordinary way: here nobody knows yet who is at the other end.
-        if (
-            headers.find(request.headers, b"x-forwarded-proto") is not None
-            or headers.find(request.headers, b"x-forwarded-host") is not None
-        ):
-            return None
-        base_url = self._queued.base_url(request.scheme, request.headers, "", request.path, addressed.path)
+        base_url = self._queued.base_url(request.scheme, request.headers, request.root_path, request.path, addressed.path)
         return Poll(about, principal, self._keys.edition, base_url)
 
     def holds(self, plan: Poll) -> bool:

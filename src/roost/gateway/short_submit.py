@@ -19,17 +19,18 @@ from roost.gateway import queue_urls
 from roost.gateway.queue_urls import Submit
 from roost.gateway.queued import QueueCalls
 from roost.gateway.resolve import Routes, Target
-from roost.gateway.submit import Form, Head, Sender, Submits, fill
+from roost.gateway.submit import Form, Head, Judge, Sender, Submits, fill
 from roost.kit import log
 from roost.web import addresses, headers, queue_answers, roles, shortcut
 from roost.web.auth import KeyRing, Principal
+from roost.web.forwarded import chain
 from roost.web.shortcut import Door
 from roost.wire.errors import RoostError
 from roost.wire.spec import AppSpec
 
 _METHODS: Final = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE"))
-_UNUSUAL: Final = frozenset((b"idempotency-key", b"x-fal-request-timeout", b"x-forwarded-proto", b"x-forwarded-host"))
-"""Fields of a submit that needs more than a place, or of a proxy: here nobody knows yet who is at the other end."""
+_UNUSUAL: Final = frozenset((b"idempotency-key", b"x-fal-request-timeout"))
+"""Fields of a submit that needs more than a place."""
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _CLIENTS: Final = 64
 """Addresses whose forms one plan remembers at a time."""
@@ -40,6 +41,7 @@ class Plan:
     """What every submit with one head has in common."""
 
     head: Head
+    via: str
     target: Target
     principal: Principal | None
     spec: AppSpec
@@ -47,14 +49,15 @@ class Plan:
     """Address of a request, without its id."""
     edition: tuple[int, int]
     """Of the routes and keys that it was made with."""
+    judge: Judge
     forms: dict[str, Form] = field(default_factory=dict[str, Form])
-    """By the caller's address, which the app is told."""
+    """By the address of the connection's other end, which the app is told."""
 
     def form(self, client: str) -> Form | None:
         form = self.forms.get(client)
         if form is None:
-            made = fill(self.head, self.target, Sender(self.principal, client), self.spec, 0)
-            if isinstance(made, Refuse) or made.wishes.deadline_ms is not None:
+            made = fill(self.head, self.target, Sender(self.principal, chain(self.via, client)), self.spec, 0, self.judge)
+            if isinstance(made, Refuse) or made.wishes.deadline_ms is not None or made.wishes.longest_queue is not None:
                 return None  # an answer of its own, or of its moment
             if len(self.forms) >= _CLIENTS:
                 self.forms.clear()
@@ -131,7 +134,9 @@ class SubmitShortcut:
 
     def plan(self, request: shortcut.Request) -> Plan | None:
         fields = request.headers
-        if request.method not in _METHODS or b"fal_" in request.query or not _UNUSUAL.isdisjoint([name for name, _ in fields]):
+        # Of the parameters for the queue a webhook's is the same for many.
+        unusual = b"fal_" in request.query and b"fal_webhook=" not in request.query
+        if request.method not in _METHODS or unusual or not _UNUSUAL.isdisjoint([name for name, _ in fields]):
             return None
         addressed = roles.address(headers.find(fields, b"host") or b"", request.path)
         if addressed.role != "queue":
@@ -145,9 +150,10 @@ class SubmitShortcut:
             principal = self._may_call(target, headers.find(fields, b"authorization"))
         except RoostError:
             return None  # the ordinary way says what is wrong with it
-        base_url = self._queued.base_url(request.scheme, fields, "", request.path, addressed.path)
+        base_url = self._queued.base_url(request.scheme, fields, request.root_path, request.path, addressed.path)
         url = addresses.request_url(base_url, target.route.owner, target.route.name, "")
-        return Plan(Head(request.method, request.query, fields, request.scheme), target, principal, spec, url, self._edition())
+        head = Head(request.method, request.query, fields, request.scheme)
+        return Plan(head, request.via, target, principal, spec, url, self._edition(), self._submits.judge)
 
     def holds(self, plan: Plan) -> bool:
         return plan.edition == self._edition()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 from urllib.parse import parse_qsl, unquote
 
@@ -21,6 +21,7 @@ from roost.demand.queue import Queue
 from roost.gateway.body import Body
 from roost.gateway.resolve import Route, Target
 from roost.gateway.slots import refusal
+from roost.kit.fetch import Refused, judge_url
 from roost.web import headers as fields
 from roost.web.answers import Scope
 from roost.web.auth import Principal
@@ -30,6 +31,8 @@ from roost.wire.frames import Headers
 from roost.wire.spec import AppSpec
 
 _PORTION: Final = 1024 * 1024
+Judge = Callable[[str], str]
+"""The webhook's URL as it will be fetched. Raises `kit.fetch.Refused`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Sender:
 
     principal: Principal | None
     client: str
-    """Address of the other end."""
+    """Its address, and those of the proxies before us (`web.forwarded.chain`)."""
 
     @property
     def account(self) -> str:
@@ -94,13 +97,14 @@ class Form:
             endpoint=self.endpoint,
             method=self.method,
             gateway_request_id=request_id,
+            webhook=wishes.webhook,
         )
 
     def input(self, content: Content) -> Input:
         return Input(self.method, self.path, self.query, self.headers, content)
 
 
-def fill(head: Head, target: Target, sender: Sender, spec: AppSpec | None, now_ms: int) -> Form | Refuse:
+def fill(head: Head, target: Target, sender: Sender, spec: AppSpec | None, now_ms: int, judge: Judge) -> Form | Refuse:
     """What this head says, to this app and from this sender."""
     route = target.route
     owns = sender.principal is not None and sender.principal.owner == route.owner
@@ -113,6 +117,11 @@ def fill(head: Head, target: Target, sender: Sender, spec: AppSpec | None, now_m
     )
     if isinstance(wishes, Refuse):
         return wishes
+    if wishes.webhook:
+        try:
+            wishes = replace(wishes, webhook=judge(wishes.webhook))
+        except Refused as error:
+            return Refuse("bad_request", f"fal_webhook cannot be called: {error}")
     kept = fields.stored(head.headers, client=sender.client, scheme=head.scheme, key_used=sender.principal is not None)
     return Form(
         route,
@@ -141,7 +150,12 @@ class Submits:
     """Makes durable requests out of HTTP ones."""
 
     def __init__(
-        self, queue: Queue, payloads: Payloads, spec_of: Callable[[str], Awaitable[AppSpec | None]], now_ms: Callable[[], int]
+        self,
+        queue: Queue,
+        payloads: Payloads,
+        spec_of: Callable[[str], Awaitable[AppSpec | None]],
+        now_ms: Callable[[], int],
+        judge: Judge = judge_url,
     ) -> None:
         """`spec_of` answers the spec of a revision."""
         self.at_once: Callable[[NewRequest], Awaitable[Submitted | SameKey | OtherBody] | None] = lambda new: None
@@ -150,6 +164,7 @@ class Submits:
         self._payloads = payloads
         self._spec_of = spec_of
         self._now_ms = now_ms
+        self.judge = judge
 
     async def accept(self, scope: Scope, target: Target, sender: Sender, body: Body) -> Request:
         """The request, on disk. With an idempotency key that was used before: the request of that time.
@@ -160,7 +175,7 @@ class Submits:
         now_ms = self._now_ms()
         route = target.route
         head = Head(scope["method"], scope["query_string"], scope["headers"], scope["scheme"])
-        form = fill(head, target, sender, await self._spec_of(route.revision_id), now_ms)
+        form = fill(head, target, sender, await self._spec_of(route.revision_id), now_ms, self.judge)
         if isinstance(form, Refuse):
             raise refusal(form)
         wishes = form.wishes

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from roost.core import admission, fate, stages
 from roost.core.stages import Birth
 from roost.gateway import body as bodies
+from roost.gateway.allowance import Allowance
 from roost.gateway.body import Body, CallerGone
 from roost.gateway.forward import HandedOver, Successor
 from roost.gateway.resolve import Target
@@ -95,11 +96,14 @@ class Trace:
 class DirectCalls:
     """Serves calls of callers that wait on their connection."""
 
-    def __init__(self, slots: Slots, runners: Runners, now_ms: Callable[[], int], *, max_body: int, folder: str) -> None:
+    def __init__(
+        self, slots: Slots, runners: Runners, now_ms: Callable[[], int], *, max_body: int, folder: str, allowance: Allowance | None = None
+    ) -> None:
         self._slots = slots
         self._runners = runners
         self.now_ms = now_ms
         self.max_body = max_body
+        self.allowance = allowance or Allowance()
         self._folder = folder
         self.timeouts = Timeouts(asyncio.get_running_loop())
         self._cancels: set[asyncio.Task[None]] = set()

@@ -40,7 +40,11 @@ def main() -> None:
 
 def become(ticket: Ticket, output: Output, loaded: Loaded | None) -> None:
     """The rest of this process's life as the runner of this ticket."""
-    os.environ.update(ticket.env)
+    if loaded is None:
+        os.environ.update(ticket.env)
+    else:
+        # What is the same for all runners the template has set, before the app's imports and preload(), which may have set it anew.
+        os.environ.update({name: value for name, value in ticket.env.items() if name not in os.environ})
     try:
         code = Host(ticket, output, RUNTIME, loaded).run()
     except SystemExit as stopped:

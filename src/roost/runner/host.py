@@ -32,6 +32,8 @@ from roost.wire.session import Slots
 _GOAWAY_WAIT_S = 1.0
 _TAKEN_WAIT_S = 5.0
 """How long a runner that ends waits for a server to take the results that it keeps."""
+_USUAL_LIMIT_MS = 3_600_000
+"""Of a call, where the server has not said."""
 EXIT_LOAD_FAILED = 81
 EXIT_SETUP_FAILED = 82
 
@@ -107,12 +109,14 @@ class Host:
         self._ms[part] = round((time.perf_counter() - began) * 1000)
 
     async def _serve(self) -> int:
+        from roost.runner import onward
         from roost.runner.direct import in_front_of
         from roost.sdk.asgi import build_asgi
         from roost.sdk.lifecycle import run_setup, run_teardown
 
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        onward.pass_on(self._ticket.spec.request_timeout_ms or _USUAL_LIMIT_MS)
         _widen_threads(max(40, self._slots.limit))
         lifespan: _Lifespan | None = None
         try:

@@ -37,6 +37,7 @@ _EVERY_RUNNER: Final = (
     "roost.sdk.lifecycle",
     "roost.runner.unpickle",
     "roost.runner.direct",
+    "roost.runner.onward",
     "fastapi.telemetry._runtime",
     "pydantic.v1",
     "fastapi",

@@ -1,6 +1,6 @@
 """What a handler may know about the request that it serves (spec: app-lifecycle.md §9).
 
-The context variable holds the bare ASGI scope: a handler that never looks pays for one `set` and one `reset`.
+The context variable holds the bare ASGI scope: a handler that never looks pays for one `set`, one `reset` and the time of day.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import json
 from collections.abc import Iterable, MutableMapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from time import time
 from typing import Any, cast
 
 Scope = MutableMapping[str, Any]
 _CACHED = "roost.request_context"
+_BEGAN = "roost.began"
 _scope: ContextVar[Scope | None] = ContextVar("roost_request_scope", default=None)
 
 
@@ -34,10 +36,14 @@ class RequestContext:
 
 def enter(scope: Scope) -> Token[Scope | None]:
     """Make this the current request of the running task and of the threads started from it, until `leave`."""
+    scope[_BEGAN] = time()
     return _scope.set(scope)
 
 
 def leave(token: Token[Scope | None]) -> None:
+    scope = _scope.get()
+    if scope is not None:
+        scope[_BEGAN] = None
     _scope.reset(token)
 
 
@@ -49,6 +55,12 @@ def current() -> RequestContext:
     if _CACHED not in scope:
         scope[_CACHED] = _read(scope)
     return cast("RequestContext", scope[_CACHED])
+
+
+def began_s() -> float | None:
+    """When the current request's code began, in seconds since the epoch. None outside of any, and for tasks that go on after its end."""
+    scope = _scope.get()
+    return None if scope is None else cast("float | None", scope[_BEGAN])
 
 
 def _read(scope: Scope) -> RequestContext:

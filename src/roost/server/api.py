@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from roost.api.app import build_api
-from roost.api.parts import About, ApiParts
+from roost.api.parts import About, ApiParts, Reached
 from roost.builders.surroundings import search_path
 from roost.engines.build import Pruned
 from roost.server.wiring import Server
+from roost.web.addresses import base_url
 from roost.web.answers import Asgi, Scope
 from roost.web.auth import hash_secret
 from roost.wire import ids
@@ -36,6 +37,7 @@ class _Builds:
 
 def build(server: Server, restart: Callable[[], Awaitable[None]]) -> Asgi:
     """The control plane's ASGI app over this server's parts."""
+    addresses = server.addresses
     return build_api(
         ApiParts(
             store=server.store,
@@ -48,6 +50,7 @@ def build(server: Server, restart: Callable[[], Awaitable[None]]) -> Asgi:
             board=server.board,
             queue=server.queue,
             payloads=server.payloads,
+            signer=server.signer,
             logs=server.logs,
             blobs=server.blobs,
             builds=_Builds(server),
@@ -57,6 +60,7 @@ def build(server: Server, restart: Callable[[], Awaitable[None]]) -> Asgi:
             has_runtime=server.has_runtime,
             restart=restart,
             base_url=lambda scope: _base_url(scope, server),
+            reached=Reached(addresses.http or addresses.public, addresses.public, addresses.https, addresses.connect, server.tls),
             closing=server.closing,
             about=About(
                 version=importlib.metadata.version("roost"),
@@ -68,6 +72,8 @@ def build(server: Server, restart: Callable[[], Awaitable[None]]) -> Asgi:
                 pythons=_pythons(),
                 defaults=server.defaults,
                 overcommit=server.overcommit,
+                webhook_ms=int(server.settings.webhook_hours * 3_600_000),
+                webhook_ip_ranges=server.settings.webhook_ip_ranges,
             ),
         )
     )
@@ -77,10 +83,7 @@ def _base_url(scope: Scope, server: Server) -> str:
     """The address that the caller dialled, unless the operator says which one callers use."""
     if server.settings.public_url:
         return server.settings.public_url.rstrip("/")
-    for name, value in scope["headers"]:
-        if name == b"host":
-            return f"{scope['scheme']}://{value.decode('latin-1')}"
-    return server.addresses.public
+    return base_url(scope["scheme"], scope["headers"], scope.get("root_path", ""), "", "") or server.addresses.public
 
 
 def _pythons() -> tuple[str, ...]:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import uvloop
 
+from roost.front.tls import Tls
 from roost.gateway.forward import Successor
 from roost.kit import log
 from roost.kit.clock import SystemClock
-from roost.server import identity, settings
+from roost.server import certificates, identity, settings
 from roost.server.api import build
 from roost.server.paths import Paths
 from roost.server.settings import Settings
@@ -28,12 +29,14 @@ from roost.wire.errors import RoostError
 EXIT_UNUSABLE = 78
 """The state or the settings cannot be used; starting again would end the same (sysexits: EX_CONFIG)."""
 _IDLE_AFTER_HANDOVER_S = 20.0
+_LARGE_BLOCK = 512 * 1024
 
 
 def main() -> int:
     """Run one server process; answers its exit code."""
     home = Path(os.environ["ROOST_HOME"])
     _allow_many_files()
+    _keep_large_blocks()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -50,10 +53,12 @@ async def _run(home: Path) -> int:
     chosen = settings.load(home)
     paths = Paths(home)
     paths.make()
+    # Before "loaded": a certificate that cannot be used ends a planned restart before the server that serves has let go.
+    tls = certificates.tls(chosen, paths.tls, _listened(), bool(os.environ.get("ROOST_CONNECT")), SystemClock().now_ms)
     await spawner.loaded()
     if not await _either(spawner.go, spawner.shutdown):
         return 0
-    server = await _assemble(spawner, paths, chosen)
+    server = await _assemble(spawner, paths, chosen, tls)
     await spawner.serving()
     _spare_the_collector()
     if await _either(spawner.handover, spawner.shutdown):
@@ -88,9 +93,19 @@ async def _either(first: asyncio.Event, second: asyncio.Event) -> bool:
     return first.is_set()
 
 
-async def _assemble(spawner: SupervisedSpawner, paths: Paths, chosen: Settings) -> Server:
-    address = os.environ["ROOST_ADDRESS"].split(",")[0]
-    public = chosen.public_url.rstrip("/") or f"http://{_reachable(address)}"
+def _keep_large_blocks() -> None:
+    """glibc asks the kernel for blocks of more than 128 KB anew each time, until one of them was freed in one piece: then it keeps such blocks.
+    TLS reads into one of 256 KB and frees what is left of it, so that each call would cost three system calls, more than all else in it.
+    """
+    bytes(_LARGE_BLOCK)
+
+
+async def _assemble(spawner: SupervisedSpawner, paths: Paths, chosen: Settings, tls: Tls | None) -> Server:
+    reachable = _reachable(_listened()[0])
+    public = chosen.public_url.rstrip("/") or f"http://{reachable}"
+    # Behind a proxy with a certificate of a public name callers need to trust nothing else.
+    https = public if public.startswith("https:") else f"https://{reachable}" if tls is not None else ""
+    bundle = str(tls.bundle) if tls is not None and tls.bundle is not None else ""
     clock = SystemClock()
     store = await Store.open(paths.database, clock)
     secret = identity.pepper(paths.state)
@@ -102,14 +117,22 @@ async def _assemble(spawner: SupervisedSpawner, paths: Paths, chosen: Settings) 
         backend=None,
         paths=paths,
         settings=chosen,
-        addresses=Addresses(public, f"unix:{os.environ['ROOST_LINK_PATH']}"),
+        addresses=Addresses(
+            public=public,
+            link=f"unix:{os.environ['ROOST_LINK_PATH']}",
+            https=https,
+            connect=os.environ.get("ROOST_CONNECT", ""),
+            http=f"http://{reachable}",
+            bundle=bundle,
+        ),
         pepper=secret,
         owner=owner,
+        tls=tls,
     )
     await server.start(build(server, lambda: _restart(spawner)), _sockets("ROOST_LISTEN_FDS"), _sockets("ROOST_LINK_FD"))
     log.info("server.serving", address=public, owner=owner, pid=os.getpid())
     if first is not None:
-        _welcome(first, public)
+        _welcome(first, public, https)
     return server
 
 
@@ -125,6 +148,11 @@ async def _restart(spawner: SupervisedSpawner) -> None:
         raise RoostError(
             "conflict", f"the restart was given up, this server goes on: {refused.result()}", hint="The log of `roost up` says more."
         )
+
+
+def _listened() -> list[str]:
+    """What is listened on, as host:port."""
+    return os.environ["ROOST_ADDRESS"].split(",")
 
 
 def _sockets(variable: str) -> list[socket.socket]:
@@ -143,10 +171,11 @@ def _reachable(address: str) -> str:
     return f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]", "") else address  # compared with, not listened on
 
 
-def _welcome(first: identity.FirstStart, url: str) -> None:
+def _welcome(first: identity.FirstStart, url: str, https: str) -> None:
+    also = f", and with TLS at {https}" if https and https != url else ""
     sys.stdout.write(
         f"""
-Roost is running at {url} for {first.owner}.
+Roost is running at {url} for {first.owner}{also}.
 
   The key of this first start is in {first.config}, where `roost` finds it:
     {first.key}
@@ -163,7 +192,7 @@ Roost is running at {url} for {first.owner}.
 async def _hand_over(server: Server, spawner: SupervisedSpawner) -> None:
     """Let the next server take the store and the sockets; finish here what runners have accepted."""
     server.stop_accepting()
-    successor = Successor(f"http://{_reachable(os.environ['ROOST_ADDRESS'].split(',')[0])}")
+    successor = Successor(f"http://{_reachable(_listened()[0])}", server.seal)
     # From here on nothing asks the store: new requests and waiting callers go to the successor, who answers once it may go.
     server.hand_over_calls(successor)
     await server.stop_engines()

@@ -59,6 +59,16 @@ class Paths:
         """What apps keep: model caches."""
         return self.state / "data"
 
+    @property
+    def tls(self) -> Path:
+        """The local certificate authority; the folder is made with it."""
+        return self.state / "tls"
+
+    @property
+    def webhook_keys(self) -> Path:
+        """Private keys; the folder is made with the first of them."""
+        return self.state / "webhook-keys"
+
     def make(self) -> None:
         for folder in (
             self.state,

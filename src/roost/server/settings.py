@@ -11,10 +11,13 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from roost.core.placement import MachineType
+from roost.kit.fetch import AllowList
+from roost.web.forwarded import Trusted
 from roost.wire.errors import RoostError
 
 if sys.version_info >= (3, 11):
@@ -78,13 +81,20 @@ class Settings:
     request_days: float = _setting(30, "how long queued requests and their results are kept after their end")
     request_hours_without_io: float = _setting(1, "the same for requests that were sent with X-Fal-Store-IO: 0")
     webhook_hours: float = _setting(1, "how long after a request's end its webhook is tried")
-    webhook_rate: float = _setting(50, "tries a second to one receiver, at most")
+    webhook_rate: float = _setting(50, "tries a second to one receiver, at most; 0: no limit")
     webhook_allow: tuple[str, ...] = _setting(
         (), "private receivers that webhooks may reach all the same: names, addresses or networks, each with :PORT or without"
+    )
+    webhook_ip_ranges: tuple[str, ...] = _setting(
+        (), "networks that webhooks come from, as GET /v1/meta tells receivers: the public addresses that this server is seen with"
     )
     machine_types: dict[str, MachineType] = _setting(
         {}, "further machine types or other sizes: [machine_types.NAME] with cpus, memory_mb, gpus, gpu_model"
     )
+
+
+_CHECKED_BY: Final = {"webhook_allow": AllowList, "trusted_proxies": Trusted}
+"""Who will use a list, and raises ValueError for what it cannot use."""
 
 
 def load(home: Path, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -133,6 +143,16 @@ def _checked(name: str, value: Any, default: Any, path: Path) -> Any:
     if isinstance(default, tuple):
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise RoostError("bad_request", f"{path}: {name} must be a list of texts")
+        if name in _CHECKED_BY:
+            try:
+                _CHECKED_BY[name](value)
+            except ValueError as error:
+                raise RoostError("bad_request", f"{path}: {name}: {error}") from error
+        if name == "webhook_ip_ranges":
+            try:
+                return tuple(str(ip_network(item)) for item in value)
+            except ValueError as error:
+                raise RoostError("bad_request", f"{path}: {name}: {error}", hint="Write addresses or networks: 203.0.113.7/32.") from error
         return tuple(value)
     if isinstance(default, float) or (isinstance(default, int) and name.endswith("_s")):
         good = isinstance(value, (int, float)) and value >= 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import os
 import platform
 import random
@@ -13,6 +14,7 @@ import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from roost.backends.base import Backend
 from roost.backends.process import Places, ProcessBackend
@@ -28,6 +30,7 @@ from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
 from roost.data.payloads import Payloads
 from roost.data.request_logs import RequestLogs
+from roost.data.signing import Signer
 from roost.demand.births import Births
 from roost.demand.board import Board
 from roost.demand.queue import Queue
@@ -42,6 +45,10 @@ from roost.engines.prepare import PrepareEngine
 from roost.engines.rollout import RolloutEngine
 from roost.engines.templates import TemplatesEngine
 from roost.engines.upkeep import Retention, UpkeepEngine
+from roost.engines.webhooks.courier import Courier, Fetch
+from roost.engines.webhooks.engine import WebhooksEngine
+from roost.front.tls import Tls
+from roost.gateway.allowance import Allowance
 from roost.gateway.app import Gateway
 from roost.gateway.forward import Successor
 from roost.gateway.queued import Limits as QueueLimits
@@ -57,6 +64,7 @@ from roost.gateway.submit import Submits
 from roost.gateway.sync import DirectCalls, Runners
 from roost.kit import linux, log
 from roost.kit.clock import Clock
+from roost.kit.fetch import AllowList, Fetcher, judge_url
 from roost.kit.hints import Hints
 from roost.kit.loop import Loop
 from roost.kit.spawn import Spawner
@@ -64,11 +72,15 @@ from roost.link.directory import Directory
 from roost.link.listener import Admitted, Listener
 from roost.server.machine import this_node
 from roost.server.paths import Paths
+from roost.server.runner_environment import Surroundings, own_environment, public_environment
 from roost.server.settings import Settings
 from roost.store import Store
 from roost.web.answers import Asgi
 from roost.web.auth import KeyRing, hash_secret
+from roost.web.browsers import Own
+from roost.web.forwarded import Trusted
 from roost.web.http import HttpServer
+from roost.web.passed_on import Seal
 from roost.web.shortcut import Shortcuts
 from roost.wire.errors import RoostError
 from roost.wire.launch import Hello
@@ -84,6 +96,14 @@ class Addresses:
     """URL that runners' own calls use."""
     link: str
     """Where runners dial home."""
+    https: str = ""
+    """URL of this server with TLS; "" if it speaks none."""
+    connect: str = ""
+    """host:port of the CONNECT door; "" if there is none."""
+    http: str = ""
+    """URL of the port itself, without TLS; "": `public` is that."""
+    bundle: str = ""
+    """File of the certificates that runners trust; "" if those of the machine do."""
 
 
 def defaults_of(settings: Settings) -> Scale:
@@ -116,17 +136,23 @@ class Server:
         pepper: bytes,
         owner: str,
         node: placement.Node | None = None,
+        fetch: Fetch | None = None,
+        tls: Tls | None = None,
     ) -> None:
+        """`fetch`: what goes to URLs that callers gave; None: over the network."""
         self.store = store
         self.clock = clock
         self.paths = paths
         self.settings = settings
         self.addresses = addresses
+        self.tls = tls
         self.owner = owner
         self.pepper = pepper
         self.hints = Hints()
         self.closing = asyncio.Event()
         self.keys = KeyRing(pepper)
+        self.seal = Seal(pepper)
+        self._webhook_allow = AllowList(settings.webhook_allow)
         self.directory = Directory()
         self.board = Board()
         self.blobs = Blobs(paths.blobs)
@@ -139,8 +165,9 @@ class Server:
         self.slots = Slots(self.directory, self.board, self.routes, _limits(settings), clock.now_ms)
         self.queue = Queue(store.requests, self.hints, clock.now_ms, _result_retention(settings))
         self.payloads = Payloads(paths.payloads)
+        self.signer = Signer(paths.webhook_keys, lambda: clock.now_ms() / 1000)
         self.specs = Specs(store.revisions.get)
-        self.submits = Submits(self.queue, self.payloads, self.specs.of, clock.now_ms)
+        self.submits = Submits(self.queue, self.payloads, self.specs.of, clock.now_ms, self._judge_url)
         self.listener = Listener(self.directory, self._admit, self._reported, clock.now_ms)
         self.births = Births(time.monotonic)
         self.templates: TemplatesEngine | None = None
@@ -149,6 +176,8 @@ class Server:
         self.builds = BuildEngine(store.environments, self.builder, clock)
         self.prepare = PrepareEngine(store, clock, self.hints, self.builds.ensure, self.recipe_of)
         retention = Retention(logs_ms=int(settings.runner_log_days * 86_400_000))
+        courier = Courier(store.requests, self.payloads, fetch or Fetcher(settings.webhook_allow), self.signer.sign, clock.now_ms)
+        self.webhooks = WebhooksEngine(store.webhooks, self.hints, courier, settings.webhook_rate)
         self.upkeep = UpkeepEngine(store, clock, self.hints, self.logs, self.payloads, self.queue.reconcile, retention)
         self.listener.on_connect = self.births.connected
         self.listener.on_ready = self._ready
@@ -173,6 +202,7 @@ class Server:
             clock.now_ms,
             max_body=settings.max_body_bytes,
             folder=str(paths.spool),
+            allowance=Allowance(settings.max_concurrent_per_key),
         )
         self.dispatch = DispatchEngine(store, self.hints, self.directory, self._ties(), self.fleet.lives)
         self.submits.at_once = self._at_once
@@ -185,6 +215,8 @@ class Server:
             Loop("routes", self.hints, ("apps",), self._refresh_routes),
             Loop("keys", self.hints, ("keys",), self._refresh_keys),
         ]
+        if self.tls is not None:
+            self._views.append(Loop("certificates", self.hints, (), self._look_at_certificates))
 
     # life
 
@@ -199,18 +231,24 @@ class Server:
         await self.fleet.adopt()
         self.dispatch.adopt()
         others = {"api": api, "rest": api}
-        self.gateway = Gateway(self.routes, self.keys, self.calls, others)
+        own = self._own_names(listening)
+        self.gateway = Gateway(self.routes, self.keys, self.calls, others, self.addresses.public, self.seal, own)
         others["queue"] = self.queue_calls = self._queue_calls(self.gateway)
         self.shortcut = Shortcut(self.routes, self.keys, self.slots, self.calls, self.gateway.may_call)
         polls = StatusShortcut(self.queue_calls, self.keys)
         submits = SubmitShortcut(self.queue_calls, self.submits, self.routes, self.keys, self.gateway.may_call, self.specs.known)
-        self.http = HttpServer(self.gateway, Shortcuts(self.shortcut, submits, polls))
+        self.shortcuts = Shortcuts(self.shortcut, submits, polls)
+        context = self.tls.context if self.tls is not None else None
+        self.http = HttpServer(
+            self.gateway, self.shortcuts, context, Trusted(self.settings.trusted_proxies), self.settings.max_connections_per_address
+        )
         for loop in (
             *self._views,
             self.dispatch.loop,
             self.fleet.loop,
             self.prepare.loop,
             self.rollout.loop,
+            self.webhooks.loop,
             self.upkeep.leases,
             self.upkeep.log_space,
             self.upkeep.requests,
@@ -223,6 +261,13 @@ class Server:
             await self.listener.listen(sock)
         await self.http.listen(listening)
 
+    def _own_names(self, listening: list[socket.socket]) -> Own:
+        """By which browsers may dial the control plane. On this machine alone nobody has reason to use a name that is not here."""
+        urls = (self.addresses.http, self.addresses.https)
+        names = (*(urlsplit(url).hostname or "" for url in urls), socket.gethostname(), *self.settings.tls_names)
+        local = [sock.family == socket.AF_UNIX or ipaddress.ip_address(sock.getsockname()[0]).is_loopback for sock in listening]
+        return Own(names, self.addresses.public, strict=bool(local) and all(local))
+
     def stop_accepting(self) -> None:
         self.http.stop_accepting()
         self.listener.stop_accepting()
@@ -230,7 +275,7 @@ class Server:
 
     async def stop_engines(self) -> None:
         """Decide nothing any more, then let go of the store."""
-        for part in (self.dispatch, self.fleet, self.prepare, self.upkeep):
+        for part in (self.dispatch, self.fleet, self.prepare, self.upkeep, self.webhooks):
             await part.stop()
         if self.templates is not None:
             await self.templates.stop()
@@ -279,6 +324,9 @@ class Server:
             dice=random.random,
             input=self.store.requests.input,
         )
+
+    def _judge_url(self, url: str) -> str:
+        return judge_url(url, self._webhook_allow)
 
     def _at_once(self, new: NewRequest) -> Awaitable[Submitted | SameKey | OtherBody] | None:
         request = new.request
@@ -359,6 +407,10 @@ class Server:
         await self.reload_keys()
         return 5.0
 
+    async def _look_at_certificates(self) -> float:
+        assert self.tls is not None, "there is a loop for it"
+        return await asyncio.get_running_loop().run_in_executor(None, self.tls.look)
+
     async def _admit(self, hello: Hello) -> Admitted | str:
         runner = await self.store.runners.get(hello.runner_id)
         if runner is None or runner.state is RunnerState.TERMINATED:
@@ -406,33 +458,14 @@ class Server:
 
     def _environment_of(self, revision: Revision, runner_id: str, key: str) -> dict[str, str]:
         """What one runner's code may read: what is its own, and all that is not."""
-        own = {"KEY": key, "JOB_ID": runner_id}
-        return self._public_environment_of(revision) | {
-            f"{prefix}_{name}": value for name, value in own.items() for prefix in ("ROOST", "FAL")
-        }
+        return self._public_environment_of(revision) | own_environment(runner_id, key)
 
     def _public_environment_of(self, revision: Revision) -> dict[str, str]:
-        """What an app's code may read (spec: app-lifecycle.md §9), under our names and those that moved apps know.
-
-        Also what a template sees, whose memory all runners share: nothing secret, and nothing that is one runner's own.
-        """
-        host = self.addresses.public.partition("://")[2]
-        both = {
-            "APP_NAME": f"{revision.owner}/{revision.name}",
-            "APP_ID": revision.id,
-            "USER_NICKNAME": revision.owner,
-            "REGION": self.settings.region,
-            "RUN_HOST": host,
-            "QUEUE_RUN_HOST": f"{host}/_queue",
-        }
-        environ = {f"{prefix}_{name}": value for name, value in both.items() for prefix in ("ROOST", "FAL")}
-        return environ | {
-            "ROOST_HOST": self.addresses.public,
-            "FAL_HOST": host,
-            "ROOST_RUNNER": "1",
-            "IS_ISOLATE_AGENT": "1",
-            "HF_HOME": os.environ.get("HF_HOME") or str(self.paths.data / ".cache" / "huggingface"),
-        }
+        """What all runners of a revision and their template may read."""
+        told = self.addresses
+        caches = str(self.paths.data / ".cache" / "huggingface")
+        around = Surroundings(told.public, told.https, told.bundle, self.settings.region, caches, os.environ)
+        return public_environment(revision, around)
 
 
 def _limits(settings: Settings) -> admission.Limits:
@@ -440,7 +473,9 @@ def _limits(settings: Settings) -> admission.Limits:
 
 
 def _result_retention(settings: Settings) -> ResultRetention:
-    return ResultRetention(int(settings.request_days * 86_400_000), int(settings.request_hours_without_io * 3_600_000))
+    return ResultRetention(
+        int(settings.request_days * 86_400_000), int(settings.request_hours_without_io * 3_600_000), int(settings.webhook_hours * 3_600_000)
+    )
 
 
 def _build_settings(settings: Settings) -> BuildSettings:

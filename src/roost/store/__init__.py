@@ -32,10 +32,12 @@ from roost.store.events import Events
 from roost.store.keys import Keys
 from roost.store.meta import Meta
 from roost.store.migrate import Migration, known, migrate
-from roost.store.requests import DamagedContent, Requests
+from roost.store.request_reads import DamagedContent
+from roost.store.requests import Requests
 from roost.store.revisions import Revisions
 from roost.store.runners import Runners
 from roost.store.sqlite import MEMORY, SqliteDriver
+from roost.store.webhooks import Webhooks
 
 __all__ = [
     "MEMORY",
@@ -61,6 +63,7 @@ class Store:
         self.revisions = Revisions(driver)
         self.runners = Runners(driver)
         self.requests = Requests(driver)
+        self.webhooks = Webhooks(driver)
         self.environments = Environments(driver)
         self.decisions = Decisions(driver)
         self.keys = Keys(driver)

@@ -18,9 +18,13 @@ Record = tuple[Any, ...]
 COLUMNS: Final = (
     "seq, id, account, name, environment, caller, state, priority, attempt, deaths, used, created_ms, due_ms, deadline_ms, hint, rules,"
     " store_io, endpoint, method, cancel_asked, gateway_request_id, runner_id, lease_until_ms, started_ms, finished_ms, expires_ms, status,"
-    " error, error_type, timeout_type, inference_ms, retry_of"
+    " error, error_type, timeout_type, inference_ms, retry_of, webhook"
 )
 """In the order of `Request`'s fields."""
+WEBHOOK: Final = 32
+CHANGED: Final = f"{COLUMNS}, version, runner_id, log_from"
+"""And what a `Request` does not show, or only while it is IN_PROGRESS."""
+VERSION, RUNNER_ID, LOG_FROM = 33, 34, 35
 INPUT_COLUMNS: Final = "method, path, query, headers, size, file, body"
 OUTPUT_COLUMNS: Final = "status, headers, size, file, body"
 ATTEMPT_COLUMNS: Final = "number, gateway_request_id, runner_id, state, started_ms, ended_ms, outcome, condition, log_from, log_to"
@@ -67,7 +71,7 @@ def sound_request(row: Record) -> Request:
         row[19] != 0,
         row[20],
         *(row[21:23] if under_way else _NOBODY),
-        *row[23:32],
+        *row[23:33],
     )
     return Request._make(values)
 
@@ -93,8 +97,8 @@ def begun(asked: Request, seq: int, claim: Claim, now_ms: int) -> Request:
 def _ended_by_damage(row: Record, why: str) -> Request:
     sound = (*row[:6], RequestState.COMPLETED.value, Priority.NORMAL.value, row[8], row[9], "", *row[11:15], "", *row[16:26])
     if row[6] == RequestState.COMPLETED.value:
-        return sound_request((*sound, *row[26:32]))  # it ended before: how, stays
-    return sound_request((*sound, 500, damaged_text(why), "internal_error", "", None, row[31]))
+        return sound_request((*sound, *row[26:33]))  # it ended before: how, stays
+    return sound_request((*sound, 500, damaged_text(why), "internal_error", "", None, *row[31:33]))
 
 
 def damaged_text(why: str) -> str:

@@ -10,13 +10,12 @@ attempt changes nothing. Few statements a verb, each by place: several thousand 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final as Constant
 
 from roost.core.lifecycle import RequestEvent
 from roost.core.requests import (
     Again,
-    Attempt,
     AttemptState,
     Claim,
     Claimed,
@@ -27,23 +26,26 @@ from roost.core.requests import (
     OtherBody,
     Output,
     Request,
-    RequestState,
     SameKey,
     Submitted,
 )
 from roost.store.columns import dump
-from roost.store.driver import Driver, Reading, T, Value, Writing
-from roost.store.errors import StoreError
+from roost.store.driver import Reading, Value, Writing
 from roost.store.events import SERVER
+from roost.store.request_reads import WITH_KEY, RequestReads
 from roost.store.request_rows import (
     ATTEMPT_COLUMNS,
+    CHANGED,
     COLUMNS,
     INPUT_COLUMNS,
+    LOG_FROM,
     OUTPUT_COLUMNS,
+    RUNNER_ID,
+    VERSION,
+    WEBHOOK,
     Damaged,
     Record,
     accepted,
-    attempts_of,
     begun,
     content_args,
     damaged_text,
@@ -52,29 +54,31 @@ from roost.store.request_rows import (
     dump_rules,
     input_of,
     load_counts,
-    output_of,
     request,
     sound_request,
 )
+from roost.store.webhook_rows import owe
 
 FLUSHED_TOGETHER: Constant = 200
 """So many requests are flushed in one work: others that write meanwhile wait no longer than that takes."""
 DELETED_BYTES: Constant = 8 * 1024 * 1024
 """A work of `delete_expired` ends early at so many bytes of bodies: a large one costs as much as hundreds of small ones."""
 DAMAGED_KEPT_MS: Constant = 30 * 24 * 3_600_000
+DAMAGED_TOLD_MS: Constant = 3_600_000
+"""How long the webhook of one that ended so is tried."""
 
 _INSERT: Constant = """
     INSERT INTO requests (id, account, environment, name, caller, state, priority, attempt, version, deaths, used, created_ms, due_ms, deadline_ms,
         hint, rules, store_io, endpoint, method, cancel_asked, gateway_request_id, log_from, error, error_type, timeout_type, retry_of,
-        idempotency_key, fingerprint)
-    VALUES (?, ?, ?, ?, ?, 'IN_QUEUE', ?, 0, 1, 0, '', ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, '', '', '', ?, ?, ?)
+        idempotency_key, fingerprint, webhook)
+    VALUES (?, ?, ?, ?, ?, 'IN_QUEUE', ?, 0, 1, 0, '', ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, '', '', '', ?, ?, ?, ?)
     RETURNING seq
 """
 _INSERT_CLAIMED: Constant = """
     INSERT INTO requests (id, account, environment, name, caller, state, priority, attempt, version, deaths, used, created_ms, due_ms, deadline_ms,
-        hint, rules, store_io, endpoint, method, cancel_asked, gateway_request_id, retry_of, idempotency_key, fingerprint,
+        hint, rules, store_io, endpoint, method, cancel_asked, gateway_request_id, retry_of, idempotency_key, fingerprint, webhook,
         error, error_type, timeout_type, runner_id, lease_until_ms, log_from, started_ms)
-    VALUES (?, ?, ?, ?, ?, 'IN_PROGRESS', ?, 1, 2, 0, '', ?, NULL, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, '', '', '', ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, 'IN_PROGRESS', ?, 1, 2, 0, '', ?, NULL, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, '', '', '', ?, ?, ?, ?)
     RETURNING seq
 """
 _INSERT_INPUT: Constant = f"INSERT INTO inputs (request, account, environment, {INPUT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -85,8 +89,8 @@ _INSERT_ATTEMPT: Constant = f"""
 _INSERT_EVENT: Constant = """
     INSERT INTO request_events (request, version, account, environment, at_ms, kind, reason, actor, attempt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_RETURNING: Constant = f"RETURNING {COLUMNS}, version, runner_id, log_from"
-"""What `_tell` and `_end_attempt` take: also the columns that a `Request` shows only while it is IN_PROGRESS."""
+_RETURNING: Constant = f"RETURNING {CHANGED}"
+"""What `_tell` and `_end_attempt` take."""
 _CLAIM: Constant = f"""
     UPDATE requests SET state = 'IN_PROGRESS', attempt = attempt + 1, version = version + 1, gateway_request_id = ?, runner_id = ?,
         lease_until_ms = ?, log_from = ?, started_ms = ?, due_ms = NULL
@@ -111,21 +115,12 @@ _END_DAMAGED: Constant = f"""
     {_COMPLETE}, priority = 0, used = '', rules = '' WHERE seq = ? AND state <> 'COMPLETED' {_RETURNING}
 """
 
-_WITH_KEY: Constant = f"SELECT {COLUMNS}, fingerprint FROM requests WHERE caller = ? AND account = ? AND name = ? AND idempotency_key = ?"
 
+class Requests(RequestReads):
+    """Each change of state is one row of the timeline of `request:<id>` (`Events.list`), whose kind is the new state.
 
-class DamagedContent(StoreError):
-    """What was kept of a body cannot be read any more."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, status=500)
-
-
-class Requests:
-    """Each change of state is one row of the timeline of `request:<id>` (`Events.list`), whose kind is the new state."""
-
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+    Whatever ends a request that has a webhook puts that into the outbox, in the same transaction.
+    """
 
     # --- the verbs
 
@@ -157,6 +152,7 @@ class Requests:
             asked.retry_of,
             new.idempotency_key or None,
             new.fingerprint,
+            asked.webhook,
         )
         kept, reason = _input_args(asked, sent), _why_new(asked)
 
@@ -179,7 +175,7 @@ class Requests:
             *(asked.id, asked.owner, asked.environment, asked.name, asked.caller, asked.priority.value),
             *(asked.created_ms, asked.deadline_ms, asked.hint, dump_rules(asked.rules), int(asked.store_io)),
             *(asked.endpoint, asked.method, claim.gateway_request_id, asked.retry_of, new.idempotency_key or None, new.fingerprint),
-            *(claim.runner_id, claim.lease_until_ms, claim.log_from, now_ms),
+            *(asked.webhook, claim.runner_id, claim.lease_until_ms, claim.log_from, now_ms),
         )
         kept, reason = _input_args(asked, sent), _why_new(asked)
 
@@ -232,6 +228,8 @@ class Requests:
                 tx.run(_INSERT_OUTPUT, (row[0], row[2], row[4], *output))
             _end_attempt(tx, row, final.attempt_state, final.outcome, final.condition, final.log_to, now_ms)
             _tell(tx, row, now_ms, final.outcome or final.error)
+            if row[WEBHOOK]:
+                owe(tx, row, now_ms, final.webhook_until_ms)
             return request(row)
 
         return await self._driver.write(write, "requests.finish", quick=True)
@@ -320,71 +318,6 @@ class Requests:
                 await self._driver.write(lambda tx, row=row, why=str(error): _end_damaged(tx, row, why, now_ms), "requests.end_damaged")
         return tuple(found)
 
-    async def get(self, id: str) -> Request | None:
-        row = await self._driver.read(lambda tx: tx.record(f"SELECT {COLUMNS} FROM requests WHERE id = ?", (id,)))
-        return request(row) if row else None
-
-    async def with_key(self, caller: str, owner: str, name: str, key: str) -> Request | None:
-        """What this caller has submitted to this app under this idempotency key."""
-        row = await self._driver.read(lambda tx: tx.record(_WITH_KEY, (caller, owner, name, key)))
-        return request(row) if row else None
-
-    async def list(
-        self,
-        owner: str | None = None,
-        name: str | None = None,
-        caller: str | None = None,
-        state: RequestState | None = None,
-        limit: int = 100,
-        before_seq: int | None = None,
-    ) -> tuple[Request, ...]:
-        """The newest first, below `before_seq`."""
-        wanted: dict[str, Value] = {"account": owner, "name": name, "caller": caller, "state": state.value if state else None}
-        args = {column: value for column, value in wanted.items() if value is not None}
-        tests = [f"{column} = :{column}" for column in args] + (["seq < :before"] if before_seq is not None else [])
-        if owner is not None and name is None and caller is None:
-            # With its plus: from the newest on until there are enough, in place of sorting all that this account has by the index of its apps.
-            tests[0] = f"+{tests[0]}"
-        if state not in (None, RequestState.COMPLETED):
-            tests.append("state <> 'COMPLETED'")  # SQLite does not see by itself that the index of the living has them all
-        sql = f"SELECT {COLUMNS} FROM requests WHERE {' AND '.join(tests) or '1'} ORDER BY seq DESC LIMIT :limit"
-        args |= {"limit": limit} | ({} if before_seq is None else {"before": before_seq})
-        return tuple(request(row) for row in await self._driver.read(lambda tx: tx.records(sql, args)))
-
-    async def counts(self) -> Mapping[tuple[str, RequestState], int]:
-        """How many are not COMPLETED, by application ("owner/name") and state; what has none is left out."""
-        sql = "SELECT account, name, state, count(*) FROM requests WHERE state <> 'COMPLETED' GROUP BY account, name, state"
-        rows = await self._driver.read(lambda tx: tx.records(sql))
-        return {(f"{row[0]}/{row[1]}", RequestState(row[2])): row[3] for row in rows}
-
-    async def input(self, id: str) -> Input | None:
-        """What its caller sent. Raises `DamagedContent`."""
-        row = await self._of("inputs", INPUT_COLUMNS, id)
-        return _readable(input_of, row, id) if row else None
-
-    async def output(self, id: str) -> Output | None:
-        """The response that is its result; None when its result is an error of ours, or it has none yet. Raises `DamagedContent`."""
-        row = await self._of("outputs", OUTPUT_COLUMNS, id)
-        return _readable(output_of, row, id) if row else None
-
-    async def attempts(self, id: str) -> tuple[Attempt, ...]:
-        """All of them, the one under way last."""
-
-        def read(tx: Reading) -> tuple[Record | None, list[Record]]:
-            now = tx.record(f"SELECT {COLUMNS}, version, runner_id, log_from FROM requests WHERE id = ?", (id,))
-            sql = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE request = ? ORDER BY number"
-            return now, tx.records(sql, (now[0],)) if now else []
-
-        row, ended = await self._driver.read(read)
-        if row is None or row[6] != RequestState.IN_PROGRESS.value:
-            return attempts_of(id, ended)
-        under_way = Attempt(id, row[8], row[20], row[33], AttemptState.RUNNING, row[23], None, "", "", row[34])
-        return (*attempts_of(id, ended), under_way)
-
-    async def _of(self, table: str, columns: str, id: str) -> Record | None:
-        sql = f"SELECT {columns} FROM {table} WHERE request = (SELECT seq FROM requests WHERE id = ?)"
-        return await self._driver.read(lambda tx: tx.record(sql, (id,)))
-
     # --- the end of their time
 
     async def delete_expired(self, now_ms: int, limit: int) -> Deleted:
@@ -398,17 +331,12 @@ class Requests:
             """
             chosen = _first_of(tx.records(sql, (now_ms, limit)))
             listed = dump([row[0] for row in chosen])
-            for table in ("inputs", "outputs", "attempts", "request_events"):
+            for table in ("inputs", "outputs", "attempts", "request_events", "webhooks", "webhook_tries"):
                 tx.run(f"DELETE FROM {table} WHERE request IN (SELECT value FROM json_each(?))", (listed,))
             tx.run("DELETE FROM requests WHERE seq IN (SELECT value FROM json_each(?))", (listed,))
             return Deleted(tuple(row[1] for row in chosen), tuple(file for row in chosen for file in row[3:5] if file))
 
         return await self._driver.write(write, "requests.delete_expired")
-
-    async def payload_files(self) -> set[str]:
-        """Names of all files of data/payloads that a row needs."""
-        sql = "SELECT file FROM inputs WHERE file <> '' UNION SELECT file FROM outputs WHERE file <> ''"
-        return {row[0] for row in await self._driver.read(lambda tx: tx.records(sql))}
 
 
 # --- inside a transaction
@@ -416,10 +344,11 @@ class Requests:
 
 def _with_key(tx: Reading, new: NewRequest) -> SameKey | OtherBody | None:
     asked = new.request
-    row = tx.record(_WITH_KEY, (asked.caller, asked.owner, asked.name, new.idempotency_key))
+    row = tx.record(WITH_KEY, (asked.caller, asked.owner, asked.name, new.idempotency_key))
     if row is None:
         return None
-    return SameKey(request(row)) if row[32] == new.fingerprint else OtherBody(request(row), row[32])
+    *known, fingerprint = row
+    return SameKey(request(tuple(known))) if fingerprint == new.fingerprint else OtherBody(request(tuple(known)), fingerprint)
 
 
 def _input_args(asked: Request, sent: Input) -> tuple[Value, ...]:
@@ -434,12 +363,12 @@ def _why_new(asked: Request) -> str:
 
 def _tell(tx: Writing, row: Record, now_ms: int, reason: str, kind: str = "") -> None:
     """Add to its timeline how this row of `_RETURNING` came about."""
-    tx.run(_INSERT_EVENT, (row[0], row[32], row[2], row[4], now_ms, kind or row[6], reason, SERVER, row[8]))
+    tx.run(_INSERT_EVENT, (row[0], row[VERSION], row[2], row[4], now_ms, kind or row[6], reason, SERVER, row[8]))
 
 
 def _end_attempt(tx: Writing, row: Record, state: AttemptState, outcome: str, condition: str, log_to: int | None, now_ms: int) -> None:
     """Add the attempt that this row of `_RETURNING` was in to those that have ended."""
-    number, gateway_request_id, runner_id, started_ms, log_from = row[8], row[20], row[33], row[23], row[34]
+    number, gateway_request_id, runner_id, started_ms, log_from = row[8], row[20], row[RUNNER_ID], row[23], row[LOG_FROM]
     ended = (number, gateway_request_id, runner_id, state.value, started_ms, now_ms, outcome, condition, log_from, log_to)
     tx.run(_INSERT_ATTEMPT, (row[0], row[2], row[4], *ended))
 
@@ -448,6 +377,8 @@ def _ended(tx: Writing, row: Record, final: Final, now_ms: int, reason: str) -> 
     if output := _output_args(final.output):
         tx.run(_INSERT_OUTPUT, (row[0], row[2], row[4], *output))
     _tell(tx, row, now_ms, f"{reason}: {final.error}" if final.error else reason)
+    if row[WEBHOOK]:
+        owe(tx, row, now_ms, final.webhook_until_ms)
     return request(row)
 
 
@@ -461,11 +392,13 @@ def _sound(tx: Writing, row: Record, now_ms: int, reason: str) -> Request:
 
 
 def _end_damaged(tx: Writing, row: Record, why: str, now_ms: int) -> Request:
-    final = Final(500, damaged_text(why), "internal_error", expires_ms=now_ms + DAMAGED_KEPT_MS)
+    final = Final(500, damaged_text(why), "internal_error", expires_ms=now_ms + DAMAGED_KEPT_MS, webhook_until_ms=now_ms + DAMAGED_TOLD_MS)
     after = tx.record(_END_DAMAGED, (*_final_args(final, now_ms), row[0]))
     if after is None:
         return request(row)
     _tell(tx, after, now_ms, final.error)
+    if after[WEBHOOK]:
+        owe(tx, after, now_ms, final.webhook_until_ms)
     return request(after)
 
 
@@ -476,13 +409,6 @@ def _final_args(final: Final, now_ms: int) -> tuple[Value, ...]:
 
 def _output_args(output: Output | None) -> tuple[Value, ...]:
     return (output.status, dump_headers(output.headers), *content_args(output.content)) if output else ()
-
-
-def _readable(read: Callable[[Record], T], row: Record, id: str) -> T:
-    try:
-        return read(row)
-    except Damaged as error:
-        raise DamagedContent(f"What the server kept of request {id} is damaged: {error}.") from error
 
 
 def _spend(used: str, condition: str) -> str:

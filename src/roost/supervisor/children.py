@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from roost.kit import linux
 from roost.kit.launch import NOTHING, RUNNER_ID, Inherited, launch
@@ -24,6 +25,8 @@ LOOKS_BEFORE_NOBODYS = 3
 LOOKS_BEFORE_ADOPTION = 500
 REMEMBERED = 1_000
 """Names that were given back, and ends of children that nobody had adopted."""
+OURS: Final = ("server", "front")
+"""Kinds that the supervisor itself keeps: servers neither start nor end them, and hear nothing of them."""
 
 
 @dataclass(slots=True)
@@ -32,7 +35,7 @@ class Child:
     kind: str
     pid: int
     server: int
-    """Number of the server that asked for it; of the server itself for kind "server"."""
+    """Number of the server that asked for it; of the server itself for kind "server"; 0 for the front."""
     grace_ms: int
     kill_at_ms: int | None = None
     killed_by_us: bool = False
@@ -67,7 +70,7 @@ class Children:
         """Raises OSError with a sentence if it cannot be started."""
         if (running := self._by_name.get(spawn.name)) is not None:
             raise OSError(f"cannot start {spawn.name}: a process of this name is running (pid {running.pid})")
-        if spawn.kind != "server":
+        if spawn.kind not in OURS:
             spawn = dataclasses.replace(spawn, env={**spawn.env, RUNNER_ID: spawn.name})
         child = Child(spawn.name, spawn.kind, launch(spawn, inherited), server, spawn.grace_ms)
         self._by_pid[child.pid] = self._by_name[child.name] = child
@@ -112,11 +115,11 @@ class Children:
         return min((child.kill_at_ms for child in self if child.kill_at_ms is not None), default=None)
 
     def living(self) -> list[Living]:
-        """All but servers, with what /proc says of them now."""
+        """All but the supervisor's own, with what /proc says of them now."""
         return [
             Living(child.name, child.kind, child.pid, "stopped" if facts.state == "T" else "running")
             for child in self
-            if child.kind != "server" and (facts := linux.stat(child.pid)) is not None
+            if child.kind not in OURS and (facts := linux.stat(child.pid)) is not None
         ]
 
     def reap(self) -> list[Ended]:

@@ -24,12 +24,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m roost.supervisor", description="Run a Roost server until Ctrl-C.")
     parser.add_argument("--home", type=Path, default=default_home(), help="state folder (ROOST_HOME, ~/.roost)")
     parser.add_argument("--listen", action="append", metavar="HOST:PORT", help=f"where callers connect; may be repeated ({DEFAULT_LISTEN})")
+    parser.add_argument("--connect", action="append", metavar="HOST:PORT", help="where the CONNECT door is, on this machine; default: none")
     given = parser.parse_args(argv)
     try:
         limits = limits_from_environ()
     except CannotStart as problem:
         return _say(problem)
-    return run(Options(home=given.home.absolute(), listen=tuple(given.listen or [DEFAULT_LISTEN]), limits=limits))
+    listen, connect = tuple(given.listen or [DEFAULT_LISTEN]), tuple(given.connect or [])
+    return run(Options(home=given.home.absolute(), listen=listen, connect=connect, limits=limits))
 
 
 def run(options: Options) -> int:
@@ -56,7 +58,7 @@ def _supervise(options: Options, lock: StateLock) -> int:
     lock.write_pid()
     linux.become_subreaper()
     try:
-        opened = sockets.open_all(options.listen, options.run)
+        opened = sockets.open_all(options.listen, options.run, options.connect)
     except CannotStart as problem:
         return _say(problem)
     try:

@@ -23,8 +23,12 @@ class Options:
     home: Path = field(default_factory=default_home)
     listen: tuple[str, ...] = (DEFAULT_LISTEN,)
     """"HOST:PORT" each; port 0 lets the kernel choose (see `state/run/address`)."""
+    connect: tuple[str, ...] = ()
+    """The same for the CONNECT door, on loopback addresses; none: there is no door."""
     server: tuple[str, ...] = (sys.executable, "-m", "roost.server")
     """The program of a server process."""
+    front: tuple[str, ...] = (sys.executable, "-m", "roost.front")
+    """The program of the process that keeps the CONNECT door."""
     limits: Limits = field(default_factory=Limits)
     grace_ms: int = 30_000
     """For calls in flight when everything is stopped."""

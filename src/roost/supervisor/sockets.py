@@ -1,4 +1,4 @@
-"""The sockets that outlive any server: where callers connect (TCP) and where runners dial (a Unix socket).
+"""The sockets that outlive any server: where callers connect (TCP), where runners dial (a Unix socket), and the CONNECT door (TCP).
 
 The supervisor only listens; servers accept. While no server runs, connections wait in the kernel's backlog.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import ipaddress
 import os
 import socket
 import stat
@@ -29,15 +30,22 @@ class Sockets:
     link: socket.socket
     link_path: Path
     address_file: Path
+    connect: tuple[socket.socket, ...] = ()
+    """The CONNECT door."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where callers connect, as "host:port"."""
         return tuple(map(_address_of, self.listening))
 
+    @property
+    def connect_address(self) -> str:
+        """Where the CONNECT door is, as "host:port"; "" where there is none."""
+        return _address_of(self.connect[0]) if self.connect else ""
+
     def close(self) -> None:
         """Close all and remove what lies in the file system."""
-        for one in (*self.listening, self.link):
+        for one in (*self.listening, self.link, *self.connect):
             one.close()
         for path in (self.link_path, self.address_file):
             with contextlib.suppress(OSError):
@@ -53,19 +61,22 @@ def remove_stale(run_folder: Path) -> None:
         (run_folder / name).unlink(missing_ok=True)
 
 
-def open_all(listen: tuple[str, ...], run_folder: Path) -> Sockets:
+def open_all(listen: tuple[str, ...], run_folder: Path, connect: tuple[str, ...] = ()) -> Sockets:
     """Open every socket and write `run/address`. Raises CannotStart. The caller holds the lock."""
     listening: list[socket.socket] = []
+    door: list[socket.socket] = []
     try:
         for address in listen:
-            listening += _listen(address)
+            listening += _listen(address, "--port PORT")
+        for address in connect:
+            door += _listen_here(address)
         link_path = link_path_for(run_folder)
         link = _listen_unix(link_path)
     except BaseException:
-        for one in listening:
+        for one in (*listening, *door):
             one.close()
         raise
-    sockets = Sockets(tuple(listening), link, link_path, run_folder / "address")
+    sockets = Sockets(tuple(listening), link, link_path, run_folder / "address", tuple(door))
     # Written aside first: whoever waits for the file must not read half of it.
     unfinished = run_folder / "address.new"
     unfinished.write_text("".join(f"{address}\n" for address in sockets.addresses))
@@ -73,7 +84,20 @@ def open_all(listen: tuple[str, ...], run_folder: Path) -> Sockets:
     return sockets
 
 
-def _listen(address: str) -> list[socket.socket]:
+def _listen_here(address: str) -> list[socket.socket]:
+    """Listen for programs of this machine only."""
+    opened = _listen(address, "--connect PORT")
+    if all(ipaddress.ip_address(one.getsockname()[0]).is_loopback for one in opened):
+        return opened
+    for one in opened:
+        one.close()
+    raise CannotStart(
+        f"--connect {address}: the door would make tunnels for every machine that reaches it, so it listens on this one only; "
+        f"write --connect {address.rpartition(':')[2]}, and let other machines dial the server itself (`roost env` says how)"
+    )
+
+
+def _listen(address: str, option: str) -> list[socket.socket]:
     host, port = _parse(address)
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -91,7 +115,7 @@ def _listen(address: str) -> list[socket.socket]:
                 continue
             for one in opened:
                 one.close()
-            raise CannotStart(_why_not(address, error)) from error
+            raise CannotStart(_why_not(address, error, option)) from error
     return opened
 
 
@@ -111,12 +135,12 @@ def _listen_tcp(family: int, target: tuple[object, ...]) -> socket.socket:
     return one
 
 
-def _why_not(address: str, error: OSError) -> str:
+def _why_not(address: str, error: OSError, option: str) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return f"the port of {address} is in use by another program; stop that one or choose another with `roost up --port PORT`"
+            return f"the port of {address} is in use by another program; stop that one or choose another with `roost up {option}`"
         case errno.EACCES:
-            return f"this user may not listen on {address}; choose a port above 1023 with `roost up --port PORT`"
+            return f"this user may not listen on {address}; choose a port above 1023 with `roost up {option}`"
         case errno.EADDRNOTAVAIL:
             return f"this machine has no address like that of {address}; 127.0.0.1 (only here) and 0.0.0.0 (everywhere) always work"
         case _:

@@ -20,7 +20,9 @@ from roost.kit.launch import Inherited
 from roost.kit.spawn import Exited, Spawn
 from roost.supervisor import succession
 from roost.supervisor.channel import Channel, ChannelBroken
-from roost.supervisor.children import Child, Children, kill_every_child
+from roost.supervisor.children import OURS, Child, Children, kill_every_child
+from roost.supervisor.front import KIND as FRONT
+from roost.supervisor.front import Front
 from roost.supervisor.options import Options
 from roost.supervisor.problem import CannotStart
 from roost.supervisor.sockets import Sockets
@@ -39,7 +41,7 @@ WITHOUT_CHANNEL_MS: Final = 5_000
 
 @dataclass(slots=True)
 class Stopping:
-    """The way down: servers first, then runners."""
+    """The way down: servers first, then runners and the front, whose tunnels may carry the last calls."""
 
     servers_until_ms: int
     runners_told: bool = False
@@ -52,6 +54,7 @@ class Tree:
         self._options = options
         self._sockets = sockets
         self._children = Children()
+        self._front = Front(options, sockets, self._children)
         self._channels: dict[int, Channel] = {}
         self._untold: list[Exited] = []
         """Exits that no server has acknowledged yet."""
@@ -97,6 +100,7 @@ class Tree:
             self._children.sweep()
             self._next_sweep_ms = now_ms + SWEEP_EVERY_MS
         if self._stopping is None:
+            self._front.tick(now_ms)
             self._step(succession.tick(self._state, now_ms))
         else:
             self._go_on_stopping(self._stopping, now_ms)
@@ -107,7 +111,10 @@ class Tree:
         if self._children.looking_again:
             times.append(now_ms + LOOK_AGAIN_MS)
             self._next_sweep_ms = min(self._next_sweep_ms, now_ms + LOOK_AGAIN_MS)
-        times.append(succession.deadline_ms(self._state) if self._stopping is None else self._stopping.servers_until_ms)
+        if self._stopping is None:
+            times += [succession.deadline_ms(self._state), self._front.due_ms]
+        else:
+            times.append(self._stopping.servers_until_ms)
         return max(0, min(time for time in times if time is not None) - now_ms) / 1000
 
     # Signals
@@ -190,6 +197,7 @@ class Tree:
             "ROOST_LINK_FD": str(self._sockets.link.fileno()),
             "ROOST_LINK_PATH": os.fspath(self._sockets.link_path),
             "ROOST_ADDRESS": ",".join(self._sockets.addresses),
+            "ROOST_CONNECT": self._sockets.connect_address,
         }
 
     def _end_server(self, number: int, grace_ms: int) -> None:
@@ -308,7 +316,7 @@ class Tree:
 
     def _asked_for(self, name: str) -> Child | None:
         child = self._children.named(name)
-        return child if child is not None and child.kind != "server" else None
+        return child if child is not None and child.kind not in OURS else None
 
     # Ends
 
@@ -316,6 +324,8 @@ class Tree:
         for ended in self._children.reap():
             if ended.child.kind == "server":
                 self._on_server_end(ended.child.server, ended.exited)
+            elif ended.child.kind == FRONT:
+                self._front.ended(ended.exited, _now_ms())
             else:
                 self._on_exit(ended.child, ended.exited)
 
@@ -395,8 +405,8 @@ def _spawn(message: dict[str, Any]) -> Spawn:
     known = {field.name for field in dataclasses.fields(Spawn)}
     fields = {name: value for name, value in message.items() if name in known}
     spawn = Spawn(**{**fields, "argv": tuple(fields.get("argv", ()))})
-    if spawn.kind == "server" or not spawn.name:
-        raise ValueError(f"cannot start {spawn.name!r} of kind {spawn.kind!r}: it needs a name, and servers are ours to start")
+    if spawn.kind in OURS or not spawn.name:
+        raise ValueError(f"cannot start {spawn.name!r} of kind {spawn.kind!r}: it needs a name, and {' and '.join(OURS)} are ours to start")
     return spawn
 
 

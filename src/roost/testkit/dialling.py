@@ -26,11 +26,21 @@ class Dialling(asyncio.Transport):
     """A caller's connection, and the transport that the server's protocol has of it. Await it for the Reply to its newest request.
 
     `pieces` are sent one a turn of the loop. The connection stays open after an answer, and takes the next request with `ask`.
+    `peer` is the address that the server sees.
     """
 
-    def __init__(self, protocol: LimitedProtocol, pieces: list[bytes], now_ms: Callable[[], int], *, method: str = "POST") -> None:
+    def __init__(
+        self,
+        protocol: LimitedProtocol,
+        pieces: list[bytes],
+        now_ms: Callable[[], int],
+        *,
+        method: str = "POST",
+        peer: str = "192.0.2.1",
+    ) -> None:
         super().__init__()
         self.protocol = protocol
+        self.peer = peer
         self.received = b""
         """All bytes that the server has sent."""
         self.closed = False
@@ -118,7 +128,7 @@ class Dialling(asyncio.Transport):
         """See above."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"peername": ("192.0.2.1", 40000), "sockname": ("192.0.2.2", 80)}.get(name, default)
+        return {"peername": (self.peer, 40000), "sockname": ("192.0.2.2", 80)}.get(name, default)
 
     # the answer's parser
 

@@ -29,6 +29,7 @@ from roost.testkit.dialling import Dialling, request_bytes
 from roost.testkit.disk import Disk
 from roost.testkit.loop import VirtualLoop
 from roost.testkit.onward import Onward
+from roost.testkit.receivers import Receivers
 from roost.testkit.runner import FakeRunner
 from roost.testkit.script import Received, Script
 from roost.web.answers import Receive, Scope, Send
@@ -48,6 +49,8 @@ class World:
         assert isinstance(loop, VirtualLoop), "a World needs a VirtualLoop: see tests/sim/conftest.py"
         self.clock = loop.clock
         self.backend = FakeBackend(self.clock.now_ms)
+        self.receivers = Receivers(self.clock.now_ms)
+        """Whom webhooks go to."""
         self.server: Server
         self._paths = Paths(home)
         self.disk = disk
@@ -94,6 +97,7 @@ class World:
             pepper=b"pepper" * 6,
             owner=OWNER,
             node=self._node,
+            fetch=self.receivers,
         )
         await self.server.start(_no_api, [], [])
         self.backend.door = self.server.listener.newcomer
@@ -115,7 +119,7 @@ class World:
         old, in_flight = self.server, [calling for calling in self._calls if not calling.done]
         old.stop_accepting()
         onward = Onward(self.clock.now_ms)
-        successor = Successor("http://roost.test", onward)
+        successor = Successor("http://roost.test", old.seal, onward)
         old.hand_over_calls(successor)
         self.backend.crash_of_server()
         await old.stop_engines()

@@ -7,7 +7,9 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-_WITH_BODY: Final = frozenset(status for status in STATUS_LINE if status >= 200 and status not in (204, 205, 304))
+BODYLESS: Final = frozenset((204, 304))
+"""Whoever reads an answer with one of these expects its end at the empty line."""
+_WITH_BODY: Final = frozenset(status for status in STATUS_LINE if status >= 200 and status != 205) - BODYLESS
 _ACTED_UPON: Final = frozenset((b"content-length", b"transfer-encoding", b"connection"))
 _CONTROLS: Final = bytes((*range(32), 127))
 

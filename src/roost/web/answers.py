@@ -17,16 +17,16 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 async def send_error(
     send: Send, error: RoostError, request_id: str, headers: tuple[tuple[bytes, bytes], ...] = (), *, close: bool = False
 ) -> None:
-    """A platform error in its flat form, with the request id that tells clients it is not a proxy's page (spec: gateway-http.md §5, §7)."""
+    """A platform error in its flat form, with the request id that tells clients it is not a proxy's page (spec: gateway-http.md §5, §7).
+
+    Pages of others cannot read it, unless it goes through `web.cors.opening`.
+    """
     body = json.dumps(error.body()).encode()
     fields = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"x-fal-request-id", request_id.encode()),
         (b"x-fal-error-type", error.code.encode()),
-        # Browsers show a script nothing of an answer without this, not even why the call failed.
-        (b"access-control-allow-origin", b"*"),
-        (b"access-control-expose-headers", b"*"),
         *headers,
     ]
     if close:

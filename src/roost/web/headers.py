@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from roost.web import cors
 from roost.wire.frames import Headers
 
 HOP_BY_HOP: Final = frozenset(
@@ -27,7 +28,8 @@ HOP_BY_HOP: Final = frozenset(
 )
 _PASSED_FAL: Final = frozenset((b"x-fal-object-lifecycle-preference", b"x-fal-cdn-token", b"x-fal-runner-health-check"))
 """Reserved names that callers may set; every other `x-fal-*` is ours, so that an app can believe it."""
-_FORWARDED: Final = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded", b"x-real-ip"))
+_FORWARDED: Final = frozenset((b"forwarded", b"x-real-ip"))
+"""And all of `x-forwarded-*`: what proxies say, which `web.forwarded` has read; an app gets what of it is true."""
 _RESPONSE_DROPPED: Final = HOP_BY_HOP | {b"x-fal-stop-runner", b"x-fal-runner-health-check", b"x-fal-request-id", b"x-fal-served-from"}
 MAX_RESPONSE_HEAD: Final = 16 * 1024
 
@@ -40,11 +42,11 @@ def to_app(headers: Headers, *, request_id: str, endpoint: str, caller: str, cli
 
 
 def stored(headers: Headers, *, client: str, scheme: str, key_used: bool = False) -> Headers:
-    """The fields of a request that do not depend on when and where it runs."""
+    """The fields of a request that do not depend on when and where it runs. `client`: see `forwarded.chain`."""
     kept: Headers = []
     lifecycle = False
     for name, value in headers:
-        if name in HOP_BY_HOP or name in _FORWARDED:
+        if name in HOP_BY_HOP or name in _FORWARDED or name.startswith(b"x-forwarded-"):
             continue
         if name.startswith(b"x-fal-") and name not in _PASSED_FAL:
             continue
@@ -75,12 +77,13 @@ def of_attempt(stored: Iterable[tuple[bytes, bytes]], *, request_id: str, endpoi
 
 def to_caller(status: int, headers: Headers, *, request_id: str, runner_id: str) -> Headers | None:
     """The response's fields as the caller gets them; None when they are larger than the 16 KB that the protocol allows."""
-    return _within_limit([*_kept(status, headers), (b"x-fal-request-id", request_id.encode()), (b"x-fal-served-from", runner_id.encode())])
+    own = ((b"x-fal-request-id", request_id.encode()), (b"x-fal-served-from", runner_id.encode()))
+    return _within_limit([*cors.exposed(_kept(status, headers)), *own])
 
 
 def kept(status: int, headers: Headers, *, runner_id: str) -> Headers | None:
     """The response's fields as they are kept with a queued request's result, which adds `x-fal-request-id`; None as in `to_caller`."""
-    return _within_limit([*_kept(status, headers), (b"x-fal-served-from", runner_id.encode())])
+    return _within_limit([*cors.exposed(_kept(status, headers)), (b"x-fal-served-from", runner_id.encode())])
 
 
 def _kept(status: int, headers: Headers) -> Headers:

@@ -9,13 +9,12 @@ from typing import Final
 
 from roost.core.requests import Request, RequestState
 from roost.data.logs import LogLine
+from roost.web.cors import OPEN
 
 NOT_FOUND: Final = b'{"status":"NOT_FOUND"}'
 CANCELLATION_REQUESTED: Final = b'{"status":"CANCELLATION_REQUESTED"}'
 ALREADY_COMPLETED: Final = b'{"status":"ALREADY_COMPLETED"}'
 JSON: Final = (b"content-type", b"application/json")
-OPEN: Final = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"*"))
-"""Browsers show a script nothing of an answer without these."""
 
 
 def submitted(request: Request, url: str, position: int) -> bytes:

@@ -38,6 +38,8 @@ RESERVED: Final[dict[str, Role]] = {
 }
 NAMESPACES: Final = ("workflows", "comfy")
 """First segments that stand before an owner (spec: gateway-http.md §2), so they are no owners."""
+_AROUND_CALLS: Final = (b"tokens", b"storage")
+"""First segments of the role "rest" that callers' clients use, and not people who look after a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,13 @@ def address(host: bytes, raw_path: bytes) -> Addressed:
     if segment == "" or segment in RESERVED:
         return Addressed(RESERVED.get(segment, "api"), raw_path)
     return Addressed("run", raw_path)
+
+
+def for_pages(addressed: Addressed) -> bool:
+    """Whether the scripts of any page may ask there. The control plane answers to names of "rest" too, and is not for them (faults.md S-27)."""
+    if addressed.role == "rest":
+        return addressed.path[1:].partition(b"/")[0] in _AROUND_CALLS
+    return addressed.role in ("run", "queue")
 
 
 def reserved_owner(name: str) -> bool:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from roost.web.forwarded import chain
+from roost.web.headers import find
+from roost.web.passed_on import FIELD
 from roost.wire.frames import Headers
 
 MAX_BODY: Final = 256 * 1024
@@ -29,6 +32,13 @@ class Request:
     scheme: str
     http_version: str
     keep_alive: bool
+    via: str = ""
+    """Whom the proxies before us name as caller, see `forwarded.Dialled`."""
+    root_path: str = ""
+
+    def client(self, peer: str) -> str:
+        """The caller's address, and those of the proxies before us; `peer` is the other end of the connection."""
+        return chain(self.via, peer)
 
     def declared_size(self) -> int:
         """What Content-Length says; without it more than anybody waits for."""
@@ -93,6 +103,8 @@ class Shortcuts:
         self._shortcuts = shortcuts
 
     def plan(self, request: Request) -> tuple[Shortcut, Any] | None:
+        if find(request.headers, FIELD) is not None:
+            return None  # whom it is from must be read first
         for shortcut in self._shortcuts:
             plan = shortcut.plan(request)
             if plan is not None:
@@ -127,6 +139,14 @@ class Shorts:
         """Connections that wait for an answer."""
         self._default: list[tuple[bytes, bytes]] = []
         self._lines = b""
+        self._of_proxies: Shorts | None = None
+
+    def of_proxies(self) -> Shorts:
+        """The same for connections whose word about a request counts: a head may mean another thing there."""
+        if self._of_proxies is None:
+            self._of_proxies = Shorts(self.shortcut)
+            self._of_proxies.under_way = self.under_way
+        return self._of_proxies
 
     def remember(self, request: Request, plan: Any, data: bytes, body: bytes) -> None:
         """`data` is what the request was read from."""

@@ -30,7 +30,8 @@ ACCEPT, BUSY, RESPONSE, RESET, DONE = 32, 33, 34, 35, 36
 # a stream, both ways
 BODY, BODY_END, CREDIT = 48, 49, 50
 
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+"""Of a header field, in lower case: what is left out of an answer is found by its name."""
 _ID = re.compile(r"[0-9A-Za-z-]+")
 # Besides the line feed, which joins the fields.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
@@ -157,16 +158,15 @@ class ResponseHead:
     headers: Headers
 
     def encode(self) -> bytes:
-        """Raises ValueError for fields that HTTP cannot carry: they come from an app, which may have them from its caller."""
+        """Raises ValueError for what HTTP cannot carry: fields come from an app, which may have them from its caller."""
         parts = [b"%d" % self.status]
         for name, value in self.headers:
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a header field")
             parts.append(name)
             parts.append(value)
         payload = _join(parts)
-        if _CONTROL.search(payload):
-            raise ValueError("a header field contains a control character")
+        fault = _fault(self.status, self.headers, payload)
+        if fault:
+            raise ValueError(fault)
         return payload
 
     @classmethod
@@ -174,7 +174,30 @@ class ResponseHead:
         parts = payload.split(b"\n")
         if not len(parts) & 1 or not parts[0].isdigit():
             raise ProtocolError("a response head with an impossible number of fields")
-        return cls(int(parts[0]), list(zip(parts[1::2], parts[2::2], strict=True)))
+        head = cls(int(parts[0][:4]), list(zip(parts[1::2], parts[2::2], strict=True)))
+        # Judged again: what is on the other end has an app in its process, and its answers leave on connections that others share.
+        fault = _fault(head.status, head.headers, payload)
+        if fault:
+            raise ProtocolError(fault)
+        return head
+
+
+def _fault(status: int, headers: Headers, payload: bytes) -> str:
+    """What makes this no single answer to one who reads it (faults.md S-28); "" if nothing does."""
+    if not 200 <= status <= 599:
+        # One below 200 announces another answer: whoever reads it would take the next one on the connection for that.
+        return f"{status} is no status that an answer may have"
+    if _CONTROL.search(payload):
+        return "a header field contains a control character"
+    sized = False
+    for name, value in headers:
+        if not _NAME.fullmatch(name):
+            return f"{name!r} is no name of a header field"
+        if name == b"content-length":
+            if sized or not value.isdigit() or len(value) > 18:
+                return "content-length is not one number"
+            sized = True
+    return ""
 
 
 def _join(parts: list[bytes]) -> bytes:

@@ -131,3 +131,24 @@ async def test_a_stream_whose_store_was_handed_over_says_that_the_server_restart
     await world.lines("/v1/apps/ada/hello/logs")
     await world.store.close()
     assert await stream.rest() == [{"event": "restarting"}]
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/keys", "/v1/apps", "/health"])
+@pytest.mark.parametrize("key", [None, ADMIN])
+async def test_pages_of_others_can_read_nothing_of_the_control_plane(world: World, path: str, key: str | None):
+    answer = await world.call("GET", path, key=key)
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+@pytest.mark.parametrize("opening", [b'{"a":', b"["])
+@pytest.mark.parametrize("depth", [65, 900, 200_000])
+async def test_a_body_that_is_nested_too_deep_is_refused_with_a_sentence(world: World, opening: bytes, depth: int):
+    closing = b"}" if opening.startswith(b"{") else b"]"
+    inner = opening * (depth - 1) + (b"1" if opening.startswith(b"{") else b"") + closing * (depth - 1)
+    status, code, detail = (await world.call("POST", "/v1/keys", content=b'{"alias": ' + inner + b"}")).refusal()
+    assert (status, code) == (400, "bad_request") and "nested deeper than 64" in detail
+
+
+async def test_a_body_of_64_levels_is_taken(world: World):
+    content = b'{"scope": "ADMIN", "alias": "a", "x": ' + b"[" * 63 + b"]" * 63 + b"}"
+    assert (await world.call("POST", "/v1/keys", content=content)).status in (201, 422)

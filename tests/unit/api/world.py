@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from roost.api.app import build_api
-from roost.api.parts import About, ApiParts
+from roost.api.parts import About, ApiParts, Reached
 from roost.builders.bundle import assemble
 from roost.core import recipe
 from roost.core.model import Alias, Key, Revision, RevisionState, Runner, RunnerState, Scale
@@ -22,6 +22,7 @@ from roost.core.placement import DEFAULT_MACHINE_TYPES, Node
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
 from roost.data.payloads import Payloads
+from roost.data.signing import Signer
 from roost.demand.board import Board
 from roost.demand.queue import Queue, Retention
 from roost.kit.hints import Hints
@@ -67,6 +68,18 @@ class NoBuilds:
     async def prune(self, all: bool) -> Pruned:
         self.pruned.append(all)
         return Pruned(("k1",), 123)
+
+
+@dataclasses.dataclass
+class ShownCertificates:
+    """TLS of a server, as the API sees it."""
+
+    names: tuple[str, ...] = ("localhost", "127.0.0.1")
+    until_ms: int = NOW_MS + 90 * 86_400_000
+    own: bool = True
+    ca: str | None = "-----BEGIN CERTIFICATE-----"
+    bundle: Path | None = Path("/var/lib/roost/state/tls/bundle.pem")
+    problem: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +157,7 @@ class World:
         self.closing = asyncio.Event()
         self.ring = KeyRing(PEPPER)
         self.streams: list[Stream] = []
+        self.certificates = ShownCertificates()
         self.asgi = build_api(
             ApiParts(
                 store=store,
@@ -156,6 +170,7 @@ class World:
                 board=self.board,
                 queue=self.queue,
                 payloads=Payloads(folder / "payloads"),
+                signer=Signer(folder / "webhook-keys", lambda: self.clock.ms / 1000),
                 logs=RunnerLogs(self.logs_folder),
                 blobs=self.blobs,
                 builds=self.builds,
@@ -164,6 +179,7 @@ class World:
                 recipe_of=recipe_of,
                 has_runtime=lambda version: version == VERSION,
                 restart=self._restart,
+                reached=Reached(URL, URL, tls=self.certificates),
                 base_url=lambda scope: URL,
                 closing=self.closing,
                 about=About(
@@ -177,6 +193,7 @@ class World:
                     defaults=Scale(),
                     # Tests hint; this is how soon a stream looks when only a file has changed.
                     poll_s=0.002,
+                    webhook_ip_ranges=("203.0.113.7/32",),
                 ),
             )
         )

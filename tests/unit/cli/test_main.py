@@ -141,12 +141,12 @@ def test_ctrl_c_is_aborted_and_130() -> None:
 def test_up_without_the_servers_packages_says_what_to_install() -> None:
     code = (
         "import sys, importlib.util as u; real = u.find_spec\n"
-        "u.find_spec = lambda name, *a: None if name in ('apsw', 'httptools', 'uvloop') else real(name, *a)\n"
+        "u.find_spec = lambda name, *a: None if name in ('apsw', 'cryptography', 'httptools', 'uvloop') else real(name, *a)\n"
         "from roost.cli.main import main; sys.exit(main(['up']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == (
-        "✗ This installation has only the author's side: apsw, httptools, uvloop are missing.\n"
+        "✗ This installation has only the author's side: apsw, cryptography, httptools, uvloop are missing.\n"
         "  The server comes with its extra: install it with pip install 'roost[server]'\n"
     )

@@ -72,6 +72,11 @@ def test_detach_prints_the_id_and_leaves(call: Callable[..., Called]) -> None:
     assert told["request_id"] == ID and told["status_url"].endswith(f"/_queue/me/hello/requests/{ID}/status")
 
 
+def test_a_webhook_is_asked_for_with_the_submit(call: Callable[..., Called]) -> None:
+    done = call(FakeServer(), "-q", "--detach", "me/hello", "--webhook", "https://hooks.example/done?order=7&a=b")
+    assert dict(done.server.seen[0].url.params) == {"fal_webhook": "https://hooks.example/done?order=7&a=b"}
+
+
 def test_json_is_one_line_on_stdout(call: Callable[..., Called]) -> None:
     assert call(FakeServer(), "-q", "--json", "me/hello").out == '{"text": "Hello"}\n'
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from roost.cli.main import main
-from tests.unit.cli.served import served
+from tests.unit.cli.typed import Typed, typist
 
 ID = "11111111-2222-4333-8444-555555555555"
 OTHER = "22222222-2222-4333-8444-555555555555"
@@ -65,39 +61,9 @@ ANSWERS: dict[tuple[str, str], tuple[int, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Typed:
-    code: int
-    out: str
-    err: str
-    asked: list[httpx.Request]
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
 @pytest.fixture
 def roost(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Typed]:
-    monkeypatch.setenv("ROOST_HOME", str(tmp_path))
-    monkeypatch.setenv("ROOST_KEY", "id:secret")
-    for name in ("ROOST_HOST", "ROOST_PROFILE", "ROOST_CONFIG", "ROOST_DEBUG", "ROOST_RUNNER"):
-        monkeypatch.delenv(name, raising=False)
-
-    def type_it(*words: str) -> Typed:
-        asked: list[httpx.Request] = []
-
-        def answer(request: httpx.Request) -> httpx.Response:
-            asked.append(request)
-            status, body = ANSWERS.get((request.method, request.url.path), (404, {"detail": "not found", "error_type": "not_found"}))
-            return httpx.Response(status, json=body)
-
-        with served(answer) as host:
-            code = main([*words, "--host", host])
-        printed = capsys.readouterr()
-        return Typed(code, printed.out, printed.err, asked)
-
-    return type_it
+    return typist(ANSWERS, capsys, monkeypatch, tmp_path)
 
 
 def test_list_is_a_table_of_the_newest(roost: Callable[..., Typed]) -> None:

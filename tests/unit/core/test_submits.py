@@ -4,8 +4,9 @@ import pytest
 
 from roost.core import submits
 from roost.core.admission import Refuse
-from roost.core.requests import Priority
+from roost.core.requests import Priority, RequestState
 from roost.core.submits import Wishes
+from roost.testkit import blank
 
 USUAL = Wishes(Priority.NORMAL, None, "", True, None, "")
 
@@ -26,6 +27,8 @@ def read(headers: dict[str, str], query: dict[str, str] | None = None, default_d
         ({"x-fal-store-io": "1"}, {}, USUAL),
         ({"idempotency-key": " k1 "}, {}, Wishes(Priority.NORMAL, None, "", True, None, "k1")),
         ({}, {"fal_max_queue_length": "0"}, Wishes(Priority.NORMAL, None, "", True, 0, "")),
+        ({}, {"fal_webhook": " https://x.test/a "}, Wishes(Priority.NORMAL, None, "", True, None, "", "https://x.test/a")),
+        ({}, {"fal_webhook": ""}, USUAL),
     ],
 )
 def test_what_a_caller_may_wish(headers: dict[str, str], query: dict[str, str], expected: Wishes) -> None:
@@ -41,7 +44,6 @@ def test_what_a_caller_may_wish(headers: dict[str, str], query: dict[str, str], 
         ({"idempotency-key": "k" * 256}, {}, "255"),
         ({}, {"fal_max_queue_length": "-1"}, "'-1'"),
         ({}, {"fal_max_queue_length": "٣"}, "whole number"),
-        ({}, {"fal_webhook": "https://x.test"}, "webhook"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_by_name(headers: dict[str, str], query: dict[str, str], says: str) -> None:
@@ -67,3 +69,8 @@ def test_an_apps_own_start_deadline_holds_where_the_caller_says_nothing(headers:
 )
 def test_an_app_gets_the_query_without_what_the_queue_consumed(query: bytes, passed: bytes) -> None:
     assert submits.without_consumed(query) == passed
+
+
+def test_a_request_that_is_tried_again_by_hand_keeps_its_webhook() -> None:
+    ended = blank.REQUEST._replace(id="r1", state=RequestState.COMPLETED, webhook="https://x.test/a")
+    assert submits.again(ended, "r2", 5).webhook == "https://x.test/a"

@@ -73,6 +73,31 @@ def test_a_taken_port_is_said_and_nothing_stays_open(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0", "127.0.0.7:0"])
+def test_the_connect_door_listens_on_this_machine(tmp_path: Path, address: str) -> None:
+    opened = sockets.open_all(("127.0.0.1:0",), tmp_path, (address,))
+    try:
+        host, _, port = opened.connect_address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port))).close()
+        assert opened.connect_address not in opened.addresses, "it is no address of the server's"
+    finally:
+        opened.close()
+    assert all(one.fileno() == -1 for one in opened.connect)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", ":0"])
+def test_the_connect_door_is_refused_to_other_machines(tmp_path: Path, address: str) -> None:
+    with pytest.raises(CannotStart, match=r"--connect .*: the door .* listens on this one only; write --connect 0"):
+        sockets.open_all(("127.0.0.1:0",), tmp_path, (address,))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_in_use_names_the_option_that_chose_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(CannotStart, match="choose another with `roost up --connect PORT`"):
+            sockets.open_all(("127.0.0.1:0",), tmp_path, (f"127.0.0.1:{taken.getsockname()[1]}",))
+
+
 def test_a_short_path_that_somebody_else_may_enter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     run = tmp_path / ("x" * 100)

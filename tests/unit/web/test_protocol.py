@@ -76,7 +76,8 @@ TYPE = (b"content-type", b"application/json")
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "request_", [POST, POST.replace(b"POST", b"HEAD"), POST.replace(b"1.1", b"1.0"), POST.replace(b"host: x", b"connection: close")]
+    "request_",
+    [POST, POST.replace(b"POST", b"HEAD"), POST.replace(b"1.1", b"1.0"), POST.replace(b"host: x", b"host: x\r\nconnection: close")],
 )
 @pytest.mark.parametrize("status", [200, 201, 204, 205, 304, 404, 500])
 @pytest.mark.parametrize(
@@ -143,3 +144,17 @@ async def test_a_large_body_that_is_here_does_not_stop_the_reading():
     await asyncio.sleep(0)
     assert wire.reading
     protocol.connection_lost(None)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("length", [[], [LENGTH], [(b"transfer-encoding", b"chunked")]])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_an_answer_that_has_no_body_brings_none(status: int, length: Headers, at_once: bool):
+    """Its reader would take the body for the next answer, which may be somebody else's behind a proxy (faults.md S-28)."""
+    sent, _, served = await answered(POST, status, [*length, TYPE], b"HTTP/1.1 200 OK\r\n\r\n", at_once=at_once)
+    answer = b"HTTP/1.1 %d %b\r\ndate: now\r\ncontent-type: application/json\r\n\r\n" % (
+        status,
+        b"No Content" if status == 204 else b"Not Modified",
+    )
+    assert (sent, served) == (answer * 2, 2)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from roost.web.roles import NAMESPACES, PREFIXES, RESERVED, Addressed, address, reserved_owner
+from roost.web.roles import NAMESPACES, PREFIXES, RESERVED, Addressed, address, for_pages, reserved_owner
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,22 @@ def test_a_name_that_could_never_be_reached_is_no_owner(name: str) -> None:
 
 def test_an_ordinary_name_may_be_an_owner() -> None:
     assert not reserved_owner("ada")
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "expected"),
+    [
+        (b"roost.test", b"/me/app", True),
+        (b"queue.fal.run", b"/me/app/requests/1", True),
+        (b"rest.fal.ai", b"/tokens/", True),
+        (b"roost.test", b"/storage/upload/initiate", True),
+        (b"rest.fal.ai", b"/v1/keys", False),
+        (b"roost.test", b"/_rest/v1/keys", False),
+        (b"roost.test", b"/_rest/applications/me/app/queue", False),
+        (b"roost.test", b"/v1/keys", False),
+        (b"api.fal.ai", b"/me/app", False),
+        (b"roost.test", b"/health", False),
+    ],
+)
+def test_pages_ask_for_apps_and_for_nothing_that_looks_after_a_server(host: bytes, path: bytes, expected: bool) -> None:
+    assert for_pages(address(host, path)) is expected

@@ -82,7 +82,7 @@ class Starter:
             env = self._ground.environment_of(revision, runner_id, f"{key_id}:{key_secret}")
             try:
                 pid = await self._backend.start(
-                    Launch(runner_id, token, revision, application, place, scale.max_multiplexing, grace_ms, env)
+                    Launch(runner_id, token, revision, application, place, scale.max_multiplexing, scale.request_timeout_ms, grace_ms, env)
                 )
             except OSError as error:
                 known.failure = f"the process could not be started: {error}"
