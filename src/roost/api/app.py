@@ -12,6 +12,7 @@ from roost.api.deploy import DeployCalls
 from roost.api.keys import KeyCalls
 from roost.api.parts import ApiParts
 from roost.api.queue import QueueCalls
+from roost.api.releases import ReleaseCalls
 from roost.api.request import CallerGone, Request
 from roost.api.requests import RequestCalls
 from roost.api.routes import May, Table
@@ -37,6 +38,7 @@ def build_api(parts: ApiParts) -> Asgi:
         DeployCalls(parts, watched),
         RunCalls(parts, watched),
         AppCalls(parts),
+        ReleaseCalls(parts),
         RunnerCalls(parts),
         RequestCalls(parts),
         QueueCalls(parts),

@@ -30,7 +30,7 @@ COMMANDS = (
     Command("run", "Apps", "Serve an app at a temporary address while you work on it."),
     Command("deploy", "Apps", "Put an app at its permanent address."),
     Command("call", "Apps", "Call an endpoint and print the answer."),
-    Command("apps", "Apps", "See, scale and delete deployed apps, and read their logs.", also=("app",)),
+    Command("apps", "Apps", "See, scale, roll back and delete deployed apps, and read their logs.", also=("app",)),
     Command("requests", "Apps", "See, cancel and retry queued requests.", also=("request",)),
     Command("queue", "Apps", "See how long an app's queue is, and empty it.", also=("queues",)),
     Command("runners", "Apps", "See and end the processes that serve apps.", also=("runner", "machine")),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
-from roost.core.model import EnvState, RevisionState, RunnerState
+from roost.core.model import EnvState, ReleaseState, RevisionState, RunnerState
 from roost.core.requests import AttemptState, RequestState
 
 S = TypeVar("S", bound=Enum)
@@ -131,6 +131,26 @@ REVISION: Final = Table(
 )
 
 
+# --- release -----------------------------------------------------------------------------------------------------------
+
+
+class ReleaseEvent(str, Enum):
+    DONE = "carried out"
+    FAIL = "given up"
+
+
+RELEASE: Final = Table(
+    "release",
+    ReleaseState.UNDER_WAY,
+    {
+        (ReleaseState.UNDER_WAY, ReleaseEvent.DONE): ReleaseState.DONE,
+        (ReleaseState.UNDER_WAY, ReleaseEvent.FAIL): ReleaseState.FAILED,
+    },
+    "A wish about an alias that exists: to point it to an older revision, or to renew its runners. What is there says how far it has come, so a "
+    "server that ends in the middle leaves nothing to repair. FAILED leaves the alias and its runners as they were.",
+)
+
+
 # --- package environment -----------------------------------------------------------------------------------------------
 
 
@@ -236,4 +256,4 @@ def document() -> str:
         "An event that a state has no arrow for raises `IllegalEvent`. Each change is one guarded statement in the store: when the row is\n"
         "no longer in a state that the event may happen in, nothing is written, because somebody else decided first.\n"
     )
-    return "\n".join([head, _section(RUNNER), _section(REVISION), _section(ENV), _section(REQUEST), _section(ATTEMPT)])
+    return "\n".join([head, _section(RUNNER), _section(REVISION), _section(RELEASE), _section(ENV), _section(REQUEST), _section(ATTEMPT)])

@@ -120,6 +120,45 @@ class Revision:
     plan: DeployPlan = DeployPlan()
 
 
+class ReleaseState(str, Enum):
+    UNDER_WAY = "UNDER_WAY"
+    DONE = "DONE"
+    FAILED = "FAILED"
+
+
+class ReleaseKind(str, Enum):
+    MOVE = "move"
+    """Point the alias to a revision that was made before: a rollback, or forward again."""
+    RENEW = "renew"
+    """Fresh runners of the revision that the alias points to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One wish about an alias that takes a while, kept so that a server that ends in the middle is not the end of it (spec: scaling-routing.md §4)."""
+
+    id: str
+    owner: str
+    name: str
+    environment: str
+    kind: ReleaseKind
+    revision_id: str
+    """The one to point to, or whose runners are renewed."""
+    strategy: str
+    """"rolling" or "recreate"."""
+    auth: str | None
+    """Auth mode asked for with it; None keeps the alias's."""
+    state: ReleaseState
+    reason: str
+    actor: str
+    begun_ms: int
+    ended_ms: int | None = None
+
+    @property
+    def application(self) -> str:
+        return f"{self.owner}/{self.name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """What an environment is made of; its hash is the environment's key (core/recipe.py)."""

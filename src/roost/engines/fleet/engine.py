@@ -17,7 +17,7 @@ from roost.backends.base import Backend
 from roost.core import fate, fleet, placement, scaling
 from roost.core.admission import Outlook
 from roost.core.lifecycle import RUNNER, RunnerEvent, sources
-from roost.core.model import Alias, Revision, RevisionState, Runner, RunnerSeen, RunnerState, Scale
+from roost.core.model import Alias, Release, ReleaseKind, Revision, RevisionState, Runner, RunnerSeen, RunnerState, Scale
 from roost.core.policy import scale_of
 from roost.demand.board import Board
 from roost.engines.fleet.roster import Known, Roster
@@ -64,6 +64,7 @@ class FleetEngine:
         self._roster = Roster()
         self._starter = Starter(store, clock, hints, backend, ground, self._roster)
         self._looked_ms = 0
+        self._releases: tuple[Release, ...] = ()
         self._backoffs: dict[str, fleet.Backoff] = {}
         self._memories: dict[str, scaling.Memory] = {}
         self._revisions: dict[str, Revision] = {}
@@ -164,18 +165,19 @@ class FleetEngine:
             work = self._inbox.popleft()
             await work()
         aliases = {alias.application: alias for alias in await self._store.apps.list()}
-        starting = await self._store.revisions.in_state(RevisionState.STARTING)
+        warm = await self._warming()
+        renewals = {release.application: release for release in self._releases if release.kind is ReleaseKind.RENEW}
         runners: dict[str, list[Runner]] = defaultdict(list)
         living = await self._store.runners.living()
         for runner in living:
             runners[runner.application].append(runner)
         self._roster.forget_all_but({runner.id for runner in living})
         await self._look_for_stopped(living)
-        # `recreate` switches without a runner: the next call starts one.
-        warm = {f"{revision.owner}/{revision.name}": revision for revision in starting if revision.plan.strategy != "recreate"}
         pause_ms = int(_POLL_S * 1000)
         for application in aliases.keys() | warm.keys() | runners.keys():
-            recheck_ms = await self._bring(application, aliases.get(application), warm.get(application), runners[application])
+            recheck_ms = await self._bring(
+                application, aliases.get(application), warm.get(application), renewals.get(application), runners[application]
+            )
             if recheck_ms is not None:
                 pause_ms = min(pause_ms, recheck_ms)
         for line in self._board.lines():
@@ -183,7 +185,29 @@ class FleetEngine:
                 self._board.forget(line.application)
         return max(pause_ms, 5) / 1000
 
-    async def _bring(self, application: str, alias: Alias | None, warm: Revision | None, runners: list[Runner]) -> int | None:
+    async def _warming(self) -> dict[str, Revision]:
+        """By application, the revision of which a runner should be ready before the alias points to it."""
+        self._releases = await self._store.releases.under_way()
+        # `recreate` switches without a runner: the next call starts one.
+        warm = {
+            f"{revision.owner}/{revision.name}": revision
+            for revision in await self._store.revisions.in_state(RevisionState.STARTING)
+            if revision.plan.strategy != "recreate"
+        }
+        for release in self._releases:
+            if release.kind is ReleaseKind.MOVE and release.strategy != "recreate":
+                revision = await self._revision(release.revision_id)
+                backoff = self._backoffs.get(release.revision_id)
+                if backoff is not None and backoff.failed_at_ms < release.begun_ms:
+                    # What failed before somebody asked for it again says nothing about this time.
+                    del self._backoffs[release.revision_id]
+                if revision is not None:
+                    warm[release.application] = revision
+        return warm
+
+    async def _bring(
+        self, application: str, alias: Alias | None, warm: Revision | None, renewal: Release | None, runners: list[Runner]
+    ) -> int | None:
         now_ms = self._clock.now_ms()
         seen = tuple([await self._see(runner, now_ms) for runner in runners])
         kept = alias.scale if alias is not None else None
@@ -196,6 +220,9 @@ class FleetEngine:
             decision = await self._decide(application, alias, seen, now_ms)
             recheck_ms = decision.recheck_ms
             wanted = fleet.Wanted(current, decision.runners, decision.reason, decision.surplus)
+            if renewal is not None and renewal.revision_id == current:
+                # Old and fresh together are more than is needed, which is no reason to stop the fresh ones.
+                wanted = dataclasses.replace(wanted, surplus=(), renew_before_ms=renewal.begun_ms)
         # One that has failed is not started again while the rollout engine is about to give it back.
         if warm is not None and warm.id != current and warm.id not in self._backoffs:
             wanted = dataclasses.replace(wanted, warm_revision_id=warm.id, warm_runners=1)
