@@ -200,7 +200,7 @@ def _replaced(wanted: Wanted, runners: Sequence[RunnerSeen], limits: Limits) -> 
         return frozenset()
     kept = max(0, _fresh_wanted(wanted, limits) - sum(1 for r in fresh if r.state in READY))
     old.sort(key=lambda r: (r.state in READY, r.in_flight, r.created_ms))
-    return frozenset(r.id for r in old[: len(old) - kept])
+    return frozenset(r.id for r in old[: max(0, len(old) - kept)])
 
 
 def _by_age(wanted: Wanted, staying: Sequence[RunnerSeen]) -> tuple[list[RunnerSeen], list[RunnerSeen]]:
