@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from roost.core.model import DeployPlan, ReleaseKind, ReleaseState, Revision
 from roost.testkit.script import Answer, Script, always
@@ -17,7 +17,7 @@ def says(text: str, after_ms: int = 100) -> Script:
     return Script(answer=always(Answer(body=text.encode(), after_ms=after_ms)))
 
 
-async def two_revisions(world: World, **spec: int) -> tuple[Revision, Revision]:
+async def two_revisions(world: World, **spec: Any) -> tuple[Revision, Revision]:
     return await world.deploy(says("old"), **spec), await world.deploy(says("new"), **spec)
 
 
