@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from roost.core.model import DeployPlan, ReleaseKind, ReleaseState, Revision
-from roost.testkit.script import Answer, Script, always
+from roost.core.model import DeployPlan, Release, ReleaseKind, ReleaseState, Revision
+from roost.testkit.script import Answer, Crash, Received, Script, always
 from roost.testkit.world import World
 
 T = TypeVar("T")
@@ -206,3 +206,122 @@ async def test_of_two_renewals_the_later_one_counts(world: World) -> None:
     assert (await world.released(second)).state is ReleaseState.DONE
     await world.advance(1)
     assert len(await world.runners()) == 1 and all(runner.created_ms >= second.begun_ms for runner in await world.runners())
+
+
+# a new revision's first minutes
+
+
+def fails_each(every: int, status: int = 500) -> Script:
+    """Every so many-th call fails."""
+    count = 0
+
+    def answer(call: Received) -> Answer:
+        nonlocal count
+        count += 1
+        return Answer(status, b"bad") if count % every == 0 else Answer(body=b"new")
+
+    return Script(answer=answer)
+
+
+async def trial_of(world: World, revision: Revision) -> Release:
+    (found,) = [
+        one
+        for one in await world.server.store.releases.list("me", "app")
+        if one.kind is ReleaseKind.TRIAL and one.revision_id == revision.id
+    ]
+    return found
+
+
+async def calls_for(world: World, seconds: float, gap_s: float = 0.5) -> list[bytes]:
+    bodies: list[bytes] = []
+    for _ in range(int(seconds / gap_s)):
+        bodies.append((await world.call()).body)
+        await world.advance(gap_s)
+    return bodies
+
+
+async def test_a_revision_that_fails_one_call_in_five_gives_the_alias_back_within_half_a_minute(world: World) -> None:
+    old = await world.deploy(says("old", after_ms=10))
+    await calls_for(world, 10)
+    bad = await world.deploy(*[fails_each(5)] * 4)
+    switched_ms = world.clock.now_ms()
+    while await points_to(world) == bad.id:
+        await calls_for(world, 0.5)
+    assert world.clock.now_ms() - switched_ms <= 30_000
+    assert await points_to(world) == old.id
+    trial = await trial_of(world, bad)
+    assert trial.state is ReleaseState.FAILED and "calls failed (2" in trial.reason
+    kinds = [event.kind for event in await world.events("app:me/app")]
+    assert kinds.count("pointed") == 2
+    assert (await world.call()).body == b"old"
+
+
+async def test_an_app_that_has_always_failed_as_often_keeps_its_new_revision(world: World) -> None:
+    await world.deploy(*[fails_each(5)] * 2)
+    await calls_for(world, 60)
+    new = await world.deploy(*[fails_each(5)] * 2)
+    await calls_for(world, 310)
+    assert await points_to(world) == new.id
+    assert (await trial_of(world, new)).state is ReleaseState.DONE
+
+
+async def test_a_good_revision_keeps_the_alias_and_is_not_watched_for_ever(world: World) -> None:
+    await world.deploy(says("old", after_ms=10))
+    new = await world.deploy(says("new", after_ms=10))
+    await calls_for(world, 310, gap_s=2)
+    trial = await trial_of(world, new)
+    assert trial.state is ReleaseState.DONE and "300 s" in trial.reason
+    assert await points_to(world) == new.id
+
+
+async def test_a_revision_whose_runners_die_gives_the_alias_back_and_loses_no_queued_request(world: World) -> None:
+    old = await world.deploy(says("old", after_ms=10))
+    bad = await world.deploy(*[Script(answer=always(Crash(after_ms=50)))] * 10)
+    queued = await world.submits(3)
+    await world.advance(30)
+    assert await points_to(world) == old.id and bad.id != old.id
+    later = await world.submits(5)
+    assert {(await world.finished(one)).body for one in later} == {b"old"}
+    assert {(await world.finished(one)).status for one in queued} <= {200, 503}
+
+
+async def test_recreate_gives_back_what_does_not_start(world: World) -> None:
+    old = await world.deploy(says("old", after_ms=10))
+    bad = await world.deploy(*[Script(setup_error="KeyError: 'weights'")] * 3, plan=DeployPlan("recreate", "public"))
+    assert await points_to(world) == bad.id
+    call = world.call()
+    await world.advance(10)
+    assert await points_to(world) == old.id
+    assert (await call).body == b"old"
+
+
+async def test_a_first_deploy_has_nothing_to_give_back_to(world: World) -> None:
+    bad = await world.deploy(*[fails_each(1)] * 3)
+    await calls_for(world, 30)
+    assert await points_to(world) == bad.id
+    assert await world.server.store.releases.list("me", "app") == ()
+
+
+async def test_a_rollback_is_not_watched(world: World) -> None:
+    old, _ = await two_revisions(world)
+    await world.move(old)
+    under_way = await world.server.store.releases.under_way()
+    assert [one.kind for one in under_way if one.revision_id == old.id] == []
+
+
+async def test_a_trial_goes_on_in_the_next_server(world: World) -> None:
+    old = await world.deploy(says("old", after_ms=10))
+    await world.deploy(*[fails_each(2)] * 4)
+    await world.crash()
+    await world.start_server()
+    await calls_for(world, 20)
+    assert await points_to(world) == old.id
+
+
+async def test_a_detached_deploy_moves_the_alias_first_and_is_not_given_back(world: World) -> None:
+    old = await world.deploy(says("old"))
+    new = await world.deploy(Script(setup_ms=20_000, answer=always(Answer(body=b"new"))), plan=DeployPlan(auth="public", detached=True))
+    assert await points_to(world) == new.id and new.id != old.id
+    reply = await world.call()
+    assert reply.body == b"new" and reply.ms >= 19_000
+    assert await world.server.store.releases.list("me", "app") == ()

@@ -93,6 +93,8 @@ class DeployPlan:
     """From `roost run`: the alias lives as long as its lease."""
     lease_ms: int = 10_000
     reset_scale: bool = False
+    detached: bool = False
+    """The alias moves first, runners come up afterwards, and nobody waits (GAPS A11). Of meaning with "rolling", and not for a first deploy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ class ReleaseKind(str, Enum):
     """Point the alias to a revision that was made before: a rollback, or forward again."""
     RENEW = "renew"
     """Fresh runners of the revision that the alias points to."""
+    TRIAL = "trial"
+    """The first minutes of a revision that took the alias: what it does in them decides whether it keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,8 @@ class Release:
     actor: str
     begun_ms: int
     ended_ms: int | None = None
+    previous: str = ""
+    """Of a trial: the revision that had the alias before, and gets it back."""
 
     @property
     def application(self) -> str:

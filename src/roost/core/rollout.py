@@ -26,6 +26,7 @@ class Rollout:
     startup_timeout_ms: int
     strategy: str = "rolling"
     warm_runners: int = 1
+    detached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ def step(rollout: Rollout, seen: Seen, now_ms: int) -> Step:
         return GiveBack(f"a later deploy ({seen.superseded_by}) took its place")
     if rollout.strategy == "recreate":
         return Switch("recreate switches first; the next call starts a runner")
+    if rollout.detached and seen.alias_revision_id is not None:
+        return Switch("detached: the alias moves first, runners come up afterwards")
     ready = sum(1 for r in seen.runners if r.revision_id == rollout.revision_id and r.state in READY)
     if ready >= rollout.warm_runners:
         return Switch(f"{ready} of {rollout.warm_runners} new runners are ready")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from roost.core import rollout
+from roost.core import rollout, trial
 from roost.core.lifecycle import REVISION, ReleaseEvent, RevisionEvent, advance
 from roost.core.model import Alias, Release, ReleaseKind, ReleaseState, Revision, RevisionState, Runner, RunnerSeen, Scale
 from roost.core.policy import scale_of
@@ -17,15 +17,30 @@ from roost.kit.clock import Clock
 from roost.kit.hints import Hints
 from roost.kit.loop import Loop
 from roost.store import Store
+from roost.store.events import SERVER
+from roost.wire import ids
 
 _POLL_S = 2.0
+_TRIAL_LOOK_MS = 1_000
+"""Nobody says when a count has changed."""
 
 
 class RolloutEngine:
     """Revisions from STARTING to DEPLOYED or FAILED and releases from UNDER_WAY to DONE or FAILED, and the alias with them."""
 
-    def __init__(self, store: Store, clock: Clock, hints: Hints, defaults: Scale, no_room: Callable[[str], str]) -> None:
-        """`no_room(application)` says why a runner of it cannot be placed now; "" if it can."""
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        hints: Hints,
+        defaults: Scale,
+        no_room: Callable[[str], str],
+        tally: Callable[[str], trial.Tally],
+        budget: trial.Budget,
+    ) -> None:
+        """`no_room(application)` says why a runner of it cannot be placed now, "" if it can; `tally(revision)` how it has done so far."""
+        self._tally = tally
+        self._budget = budget
         self._no_room = no_room
         self._store = store
         self._clock = clock
@@ -44,7 +59,8 @@ class RolloutEngine:
             if recheck_ms is not None:
                 pause_s = min(pause_s, recheck_ms / 1000)
         for release in await self._store.releases.under_way():
-            recheck_ms = await (self._move(release) if release.kind is ReleaseKind.MOVE else self._renew(release))
+            step = {ReleaseKind.MOVE: self._move, ReleaseKind.RENEW: self._renew, ReleaseKind.TRIAL: self._try}[release.kind]
+            recheck_ms = await step(release)
             if recheck_ms is not None:
                 pause_s = min(pause_s, recheck_ms / 1000)
         return pause_s
@@ -58,6 +74,7 @@ class RolloutEngine:
             self._begun.setdefault(revision.id, now_ms),
             revision.spec.startup_timeout_ms or self._defaults.startup_timeout_ms,
             revision.plan.strategy,
+            detached=revision.plan.detached,
         )
         seen = rollout.Seen(
             alias.revision_id if alias else None,
@@ -122,6 +139,41 @@ class RolloutEngine:
             case rollout.Renewing():
                 pass
         return None
+
+    async def _try(self, release: Release) -> int | None:
+        """One look at a revision that took the alias lately. What it breaks gives the alias back to the one before."""
+        now_ms = self._clock.now_ms()
+        alias = await self._store.apps.get(release.owner, release.name)
+        if alias is None or alias.revision_id != release.revision_id:
+            await self._end(release, ReleaseEvent.DONE, "the alias points to another revision now", now_ms)
+            return None
+        match trial.judge(release.begun_ms, self._tally(release.revision_id), self._tally(release.previous), self._budget, now_ms):
+            case trial.Watching(left_ms):
+                return min(left_ms, _TRIAL_LOOK_MS)
+            case trial.Passed():
+                await self._end(release, ReleaseEvent.DONE, f"it did well for {self._budget.window_ms / 1000:g} s", now_ms)
+            case trial.GiveBack(reason):
+                await self._give_back(release, reason, now_ms)
+        return None
+
+    async def _give_back(self, release: Release, reason: str, now_ms: int) -> None:
+        if await self._store.revisions.get(release.previous) is None:
+            await self._end(release, ReleaseEvent.FAIL, f"{reason}; the revision before it is gone, so it keeps the alias", now_ms)
+            return
+        log.warning("release.gives_back", app=release.application, revision=release.revision_id, to=release.previous, reason=reason)
+        back = dataclasses.replace(
+            release,
+            id=ids.revision_id(),
+            kind=ReleaseKind.MOVE,
+            revision_id=release.previous,
+            previous="",
+            reason=f"given back by {release.revision_id}: {reason}",
+            begun_ms=now_ms,
+        )
+        # The wish first: a server that ends between the two finds the trial again, and an alias that has moved ends it.
+        await self._store.releases.create(back)
+        await self._end(release, ReleaseEvent.FAIL, reason, now_ms)
+        self._hints.give("rollout")
 
     async def _seen(self, release: Release, alias: Alias | None) -> rollout.Seen:
         failed = [r for r in await self._store.runners.failed_starts(release.revision_id) if r.created_ms >= release.begun_ms]
@@ -188,8 +240,27 @@ class RolloutEngine:
             reason=reason,
             actor=revision.created_by,
         )
+        if alias is not None and alias.revision_id not in (None, revision.id) and not plan.detached and self._budget.window_ms:
+            await self._store.releases.create(self._trial_of(revision, alias.revision_id or "", now_ms))
         self._hints.give("apps")
         await self._finish(revision, RevisionEvent.SWITCHED, reason, now_ms)
+
+    def _trial_of(self, revision: Revision, previous: str, now_ms: int) -> Release:
+        return Release(
+            id=ids.revision_id(),
+            owner=revision.owner,
+            name=revision.name,
+            environment=revision.environment,
+            kind=ReleaseKind.TRIAL,
+            revision_id=revision.id,
+            strategy="rolling",
+            auth=None,
+            state=ReleaseState.UNDER_WAY,
+            reason="its first minutes",
+            actor=SERVER,
+            begun_ms=now_ms,
+            previous=previous,
+        )
 
     async def _finish(self, revision: Revision, event: RevisionEvent, reason: str, now_ms: int) -> None:
         to = advance(REVISION, revision.state, event)

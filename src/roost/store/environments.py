@@ -15,6 +15,7 @@ _IN_USE = """
        OR revisions.state IN ('BUILDING', 'STARTING')
        OR revisions.id IN (SELECT revision_id FROM runners WHERE state <> 'TERMINATED')
        OR revisions.id IN (SELECT revision_id FROM releases WHERE state = 'UNDER_WAY')
+       OR revisions.id IN (SELECT previous FROM releases WHERE state = 'UNDER_WAY')
 """
 """Keys that an alias, a deploy or rollback on its way, or a living runner needs."""
 

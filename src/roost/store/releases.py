@@ -21,8 +21,8 @@ class Releases:
         def write(tx: Writing) -> None:
             tx.run(
                 """
-                INSERT INTO releases (id, account, environment, name, kind, revision_id, strategy, auth, state, reason, actor, begun_ms, ended_ms)
-                VALUES (:id, :account, :environment, :name, :kind, :revision_id, :strategy, :auth, :state, :reason, :actor, :begun_ms, :ended_ms)
+                INSERT INTO releases (id, account, environment, name, kind, revision_id, strategy, auth, state, reason, actor, begun_ms, ended_ms, previous)
+                VALUES (:id, :account, :environment, :name, :kind, :revision_id, :strategy, :auth, :state, :reason, :actor, :begun_ms, :ended_ms, :previous)
                 """,
                 _columns(release),
             )
@@ -87,6 +87,7 @@ def _columns(release: Release) -> dict[str, Value]:
         "actor": release.actor,
         "begun_ms": release.begun_ms,
         "ended_ms": release.ended_ms,
+        "previous": release.previous,
     }
 
 
@@ -105,4 +106,5 @@ def _release(row: Row) -> Release:
         actor=row["actor"],
         begun_ms=row["begun_ms"],
         ended_ms=row["ended_ms"],
+        previous=row["previous"],
     )

@@ -82,6 +82,7 @@ class Revisions:
                     AND id NOT IN (SELECT revision_id FROM apps WHERE revision_id IS NOT NULL)
                     AND id NOT IN (SELECT revision_id FROM runners WHERE state <> 'TERMINATED')
                     AND id NOT IN (SELECT revision_id FROM releases WHERE state = 'UNDER_WAY')
+                    AND id NOT IN (SELECT previous FROM releases WHERE state = 'UNDER_WAY')
                 """,
                 {"id": id},
             )

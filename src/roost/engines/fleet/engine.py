@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from roost.backends.base import Backend
-from roost.core import fate, fleet, placement, scaling
+from roost.core import fate, fleet, placement, scaling, trial
 from roost.core.admission import Outlook
 from roost.core.lifecycle import RUNNER, RunnerEvent, sources
 from roost.core.model import Alias, Release, ReleaseKind, Revision, RevisionState, Runner, RunnerSeen, RunnerState, Scale
@@ -22,6 +22,7 @@ from roost.core.policy import scale_of
 from roost.demand.board import Board
 from roost.engines.fleet.roster import Known, Roster
 from roost.engines.fleet.starting import Ground, Starter
+from roost.engines.fleet.tallies import Tallies
 from roost.kit import hints as nudges
 from roost.kit import log
 from roost.kit.clock import Clock
@@ -65,6 +66,7 @@ class FleetEngine:
         self._starter = Starter(store, clock, hints, backend, ground, self._roster)
         self._looked_ms = 0
         self._releases: tuple[Release, ...] = ()
+        self._tallies = Tallies(directory)
         self._backoffs: dict[str, fleet.Backoff] = {}
         self._memories: dict[str, scaling.Memory] = {}
         self._revisions: dict[str, Revision] = {}
@@ -113,6 +115,8 @@ class FleetEngine:
 
     def on_fate(self, runner_id: str, verdict: fate.Fate) -> None:
         """The gateway: what an answer means for the runner that gave it."""
+        if isinstance(verdict, (fate.Stop, fate.ProbeLoop)) and verdict.failed:
+            self._tallies.failed(runner_id, verdict.reason)
         match verdict:
             case fate.Stop(reason):
                 # At once, not in the next round: the next caller must not be sent to it.
@@ -134,9 +138,13 @@ class FleetEngine:
         """Why a runner of this app could not be placed at the last try; "" if it could."""
         return self._starter.no_room.get(application, (0, ""))[1]
 
+    def tally(self, revision_id: str) -> trial.Tally:
+        """What became of this revision's calls and runners, as far as this server has seen it."""
+        return self._tallies.of(revision_id, self._backoffs.get(revision_id, fleet.Backoff()))
+
     def on_timeout(self, runner_id: str) -> None:
         """The gateway: a call of this runner overran request_timeout."""
-        self.on_fate(runner_id, fate.Stop("a call overran request_timeout"))
+        self.on_fate(runner_id, fate.Stop("a call overran request_timeout", failed=True))
 
     async def why_gone(self, runner_id: str) -> str:
         """The gateway: a runner broke off. Answers how it ended, in one line; "" if that is not known within a moment.
@@ -172,6 +180,9 @@ class FleetEngine:
         for runner in living:
             runners[runner.application].append(runner)
         self._roster.forget_all_but({runner.id for runner in living})
+        on_trial = {one for release in self._releases for one in (release.revision_id, release.previous)}
+        current = {alias.revision_id for alias in aliases.values() if alias.revision_id is not None}
+        self._tallies.forget_all_but({runner.id for runner in living}, on_trial | current)
         await self._look_for_stopped(living)
         pause_ms = int(_POLL_S * 1000)
         for application in aliases.keys() | warm.keys() | runners.keys():
@@ -424,6 +435,8 @@ class FleetEngine:
             reason = known.failure if known is not None and known.failure else how
         if runner.state in scaling.STARTING:
             self._failed_start(runner, reason)
+        elif runner.state not in _LEAVING:
+            self._tallies.died(runner.revision_id, reason)
         await self._bury(exited.name, reason, crashed=runner.state not in _LEAVING)
 
     def _failed_start(self, runner: Runner, reason: str) -> None:

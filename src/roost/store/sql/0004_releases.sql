@@ -12,7 +12,8 @@ CREATE TABLE releases (
     reason      TEXT NOT NULL,
     actor       TEXT NOT NULL,
     begun_ms    INTEGER NOT NULL,
-    ended_ms    INTEGER
+    ended_ms    INTEGER,
+    previous    TEXT NOT NULL -- revision, '' for none
 ) STRICT;
 CREATE INDEX releases_by_app ON releases (account, name, begun_ms);
 CREATE INDEX releases_under_way ON releases (begun_ms) WHERE state = 'UNDER_WAY';
