@@ -14,6 +14,7 @@ from roost.api.doors import LaidOutDoors
 from roost.api.keys import KeyCalls
 from roost.api.parts import ApiParts
 from roost.api.queue import QueueCalls
+from roost.api.releases import ReleaseCalls
 from roost.api.request import CallerGone, Request
 from roost.api.requests import RequestCalls
 from roost.api.routes import May, Table
@@ -40,6 +41,7 @@ def build_api(parts: ApiParts) -> Asgi:
         DeployCalls(parts, watched),
         RunCalls(parts, watched),
         AppCalls(parts),
+        ReleaseCalls(parts),
         RunnerCalls(parts),
         RequestCalls(parts),
         QueueCalls(parts),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+from roost.api.aliases import own_alias, unknown
 from roost.api.answer import Answer, Json, Streamed
 from roost.api.logs import LogCalls, asked
 from roost.api.output import of_app
@@ -42,7 +43,7 @@ class AppCalls:
         return Json({"apps": [self._app(request, alias, states.get(alias.application, Counter())) for alias in aliases]})
 
     async def show(self, request: Request) -> Answer:
-        alias = await self._own(request)
+        alias = await own_alias(self._store, request)
         shape = await self._shape(request, alias)
         revision = await self._store.revisions.get(alias.revision_id) if alias.revision_id is not None else None
         decision = await self._store.decisions.latest(alias.application)
@@ -60,7 +61,7 @@ class AppCalls:
     async def scale(self, request: Request) -> Answer:
         changes = await request.json()
         async with self._scaling:
-            alias = await self._own(request)
+            alias = await own_alias(self._store, request)
             changed = change(alias.scale, changes, self._parts.about.machine_types)
             await self._check_machine(alias, changed.scale.machine_types if "machine_types" in changes else ())
             said = ", ".join(f"{name}={value}" for name, value in changes.items())
@@ -68,30 +69,22 @@ class AppCalls:
                 alias.owner, alias.name, changed.scale, self._clock.now_ms(), reason=f"scaled: {said}", actor=request.actor
             )
         self._hint()
-        shape = await self._shape(request, await self._own(request))
+        shape = await self._shape(request, await own_alias(self._store, request))
         return Json(shape | ({"notes": list(changed.notes)} if changed.notes else {}))
 
     async def delete(self, request: Request) -> Answer:
-        alias = await self._own(request)
+        alias = await own_alias(self._store, request)
         reason = f"deleted by {request.actor}"
         if not await self._store.apps.delete(alias.owner, alias.name, self._clock.now_ms(), reason=reason, actor=request.actor):
-            raise _unknown(alias.application)
+            raise unknown(alias.application)
         self._hint()
         return Json({"deleted": alias.application})
 
     async def logs(self, request: Request) -> Answer:
-        alias = await self._own(request)
+        alias = await own_alias(self._store, request)
         wish = asked(request, self._clock.now_ms())
         find = of_app(self._store.runners, alias.owner, alias.name, wish.since_ms or 0)
         return Streamed(lambda lines: self._logs.tell(find, wish, lines))
-
-    async def _own(self, request: Request) -> Alias:
-        """The app in the path. Raises `not_found`; somebody else's is as unknown as one that never was."""
-        owner, name = request.params["owner"], request.params["name"]
-        alias = await self._store.apps.get(owner, name) if owner == request.owner else None
-        if alias is None:
-            raise _unknown(f"{owner}/{name}")
-        return alias
 
     async def _shape(self, request: Request, alias: Alias) -> dict[str, object]:
         return self._app(request, alias, (await self._states(alias.owner)).get(alias.application, Counter()))
@@ -123,7 +116,3 @@ class AppCalls:
     def _hint(self) -> None:
         for topic in ("apps", "fleet"):
             self._parts.hints.give(topic)
-
-
-def _unknown(application: str) -> RoostError:
-    return RoostError("not_found", f'Application "{application[:200]}" not found', hint="`roost apps list` shows what is deployed here.")

@@ -45,7 +45,11 @@ class DeployCalls:
         plan = DeployPlan(
             strategy=intake.choice_in(body, "strategy", intake.STRATEGIES, "rolling") or "rolling",
             auth=intake.choice_in(body, "auth", intake.AUTH_MODES, None),
+            reset_scale=intake.flag_in(body, "reset_scale"),
+            detached=intake.flag_in(body, "detach"),
         )
+        if plan.detached and plan.strategy != "rolling":
+            raise RoostError("unprocessable", "detach is for the rolling strategy; recreate switches first in any case")
         wanted = await self._intake.take(Order(request.owner, request.actor, manifest.spec.name, manifest, plan))
         revision = await self._under_way(wanted)
         sources = await self._watch.sources(revision or wanted, since_in(body) if revision is not None else None)
@@ -53,6 +57,9 @@ class DeployCalls:
             revision = wanted
             await self._store.revisions.create(revision, actor=request.actor)
             self._parts.hints.give("build")
+        alias = await self._store.apps.get(revision.owner, revision.name)
+        if plan.detached and alias is not None:
+            return Streamed(lambda lines: _tell_begun(revision, lines))
         return Streamed(lambda lines: self._tell(request, revision, sources, lines))
 
     async def _under_way(self, wanted: Revision) -> Revision | None:
@@ -79,6 +86,12 @@ class DeployCalls:
                     await self._watch.give_up(revision, request.actor)
                 case ServerCloses():
                     await lines.say({"event": "restarting"})
+
+
+async def _tell_begun(revision: Revision, lines: Lines) -> None:
+    """A detached deploy goes on by itself, whoever hangs up."""
+    about = {"application": f"{revision.owner}/{revision.name}", "revision_id": revision.id}
+    await lines.say({"event": "accepted", **about}, {"event": "done", **about, "status": "rolling_out"})
 
 
 def since_in(body: Mapping[str, object]) -> Start:

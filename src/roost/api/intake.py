@@ -69,6 +69,14 @@ def choice_in(body: Mapping[str, Any], name: str, choices: tuple[str, ...], defa
     return value
 
 
+def flag_in(body: Mapping[str, Any], name: str) -> bool:
+    """A yes or no; absent or null is no. Raises `unprocessable`."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise RoostError("unprocessable", f"{name} must be true or false, not {str(value)[:40]!r}")
+    return bool(value)
+
+
 class Intake:
     def __init__(self, parts: ApiParts) -> None:
         self._store = parts.store

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from roost.core.model import Alias, DecisionRecord, Env, Event, Key, Revision, Runner, RunnerState, Scale
+from roost.core.model import Alias, DecisionRecord, Env, Event, Key, Release, Revision, Runner, RunnerState, Scale
 from roost.core.requests import Attempt, Request, RequestState
 from roost.core.webhooks import Try, Webhook, WebhookState
 from roost.data.logs import LogLine
@@ -75,6 +75,21 @@ def revision_json(revision: Revision) -> Json:
         "created_by": revision.created_by,
         "created_at": iso(revision.created_ms),
     }
+
+
+def release_json(release: Release) -> Json:
+    shape: Json = {
+        "release_id": release.id,
+        "application": release.application,
+        "kind": release.kind.value,
+        "revision_id": release.revision_id,
+        "strategy": release.strategy,
+        "state": release.state.value,
+        "reason": release.reason,
+        "created_by": release.actor,
+        "created_at": iso(release.begun_ms),
+    }
+    return shape | ({"ended_at": iso(release.ended_ms)} if release.ended_ms is not None else {})
 
 
 def decision_json(decision: DecisionRecord) -> Json:

@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from roost.cli import releases
 from roost.cli.options import HostFlag, JsonFlag, KeyFlag, ProfileFlag, connect, full_name, noun
 from roost.cli.output import moment, plain, seconds, tell, tell_fields, tell_json, tell_table
 from roost.cli.reading import FollowFlag, LinesFlag, SinceFlag, show_logs
 
 app = noun()
+releases.add_to(app)
 
 AppName = Annotated[str, typer.Argument(metavar="APP", help="NAME, or OWNER/NAME.")]
 
@@ -32,7 +34,7 @@ RESET_BY_DEPLOY = ("max_multiplexing", "startup_timeout", "machine_types")
 
 @app.callback()
 def apps() -> None:
-    """See, scale and delete deployed apps, and read their logs."""
+    """See, scale, roll back and delete deployed apps, and read their logs."""
 
 
 @app.command(name="list")

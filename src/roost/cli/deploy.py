@@ -55,6 +55,13 @@ def deploy(
             help="rolling: the new revision takes over when it is ready. recreate: the old one ends first.",
         ),
     ] = "rolling",
+    reset_scale: Annotated[
+        bool, typer.Option("--reset-scale/--no-scale", help="Take every setting from the class, also those that `roost apps scale` tuned.")
+    ] = False,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach/--attach", help="Return at once: the app moves to the new revision first, its runners come up afterwards."),
+    ] = False,
     message: Annotated[str, typer.Option("--message", "-m", callback=_message, help="What this revision is about.")] = "",
     annotation: Annotated[
         list[str] | None, typer.Option("--annotation", metavar="NAME=VALUE", help="Something to remember with it; repeatable.")
@@ -69,6 +76,8 @@ def deploy(
 
     Returns when the new revision answers. If it does not come up, the old one stays and the reason is printed.
     """
+    if detach and strategy != "rolling":
+        raise typer.BadParameter("--detach goes with the rolling strategy; recreate switches first in any case.")
     annotations = parse_annotations(annotation or [])
     with connect(host, key, profile) as api:
         # First, because an import of the author's packages may take long, and without a server it is for nothing.
@@ -89,12 +98,18 @@ def deploy(
         with Screen(sys.stderr) as screen:
             screen.note(f"Deploying '{spec.class_name}' as app '{spec.name}'")
             send(api, packed, screen)
-            for event in deploy_app(api, packed.manifest, auth=auth or packed.declared_auth, strategy=strategy):
+            events = deploy_app(
+                api, packed.manifest, auth=auth or packed.declared_auth, strategy=strategy, reset_scale=reset_scale, detach=detach
+            )
+            for event in events:
                 screen.show(event)
                 if isinstance(event, Ready):
                     ready = event
                 elif isinstance(event, Done):
-                    screen.done(f"Deployed {event.application}")
+                    detached = event.status == "rolling_out"
+                    screen.done(f"{'Rolling out' if detached else 'Deployed'} {event.application}")
+                    if detached:
+                        screen.note(f"`roost apps list-rev {event.application}` shows how it goes, `roost apps set-rev` goes back.")
                     if as_json:
                         name = event.application.partition("/")[2]
                         tell_json({"revision": event.revision_id, "app_name": name, "status": event.status})

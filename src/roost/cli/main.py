@@ -30,7 +30,7 @@ COMMANDS = (
     Command("run", "Apps", "Serve an app at a temporary address while you work on it."),
     Command("deploy", "Apps", "Put an app at its permanent address."),
     Command("call", "Apps", "Call an endpoint and print the answer."),
-    Command("apps", "Apps", "See, scale and delete deployed apps, and read their logs.", also=("app",)),
+    Command("apps", "Apps", "See, scale, roll back and delete deployed apps, and read their logs.", also=("app",)),
     Command("requests", "Apps", "See, cancel and retry queued requests.", also=("request",)),
     Command("env", "Apps", "Print what points official clients at the server."),
     Command("webhooks", "Apps", "See which webhooks were delivered, and send them again.", also=("webhook",)),

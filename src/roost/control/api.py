@@ -76,7 +76,7 @@ class Api:
 
     def put_blob(self, sha256: str, chunks: Iterable[bytes], size: int) -> None:
         headers = {"content-length": str(size), "content-type": "application/octet-stream"}
-        self._send("PUT", f"/v1/blobs/{sha256}", content=iter(chunks), headers=headers)
+        self.send("PUT", f"/v1/blobs/{sha256}", content=iter(chunks), headers=headers)
 
     def deploy(self, body: Json) -> Stream:
         return self.stream("POST", "/v1/deploy", body=body)
@@ -85,7 +85,7 @@ class Api:
         return self.stream("POST", "/v1/run", body=body)
 
     def end_run(self, name: str) -> None:
-        self._send("DELETE", f"/v1/run/{quote(name, safe='')}")
+        self.send("DELETE", f"/v1/run/{quote(name, safe='')}")
 
     # apps
 
@@ -93,16 +93,16 @@ class Api:
         return self.call("GET", "/v1/apps")["apps"]
 
     def app(self, application: str) -> Json:
-        return self.call("GET", _app_path(application))
+        return self.call("GET", app_path(application))
 
     def scale(self, application: str, changes: Json) -> Json:
-        return self.call("PATCH", _app_path(application), body=changes)
+        return self.call("PATCH", app_path(application), body=changes)
 
     def delete_app(self, application: str) -> str:
-        return self.call("DELETE", _app_path(application))["deleted"]
+        return self.call("DELETE", app_path(application))["deleted"]
 
     def app_logs(self, application: str, *, follow: bool = False, lines: int | None = None, since_ms: int | None = None) -> Stream:
-        return self.stream("GET", f"{_app_path(application)}/logs", params=_log_params(follow, lines, since_ms), patient=True)
+        return self.stream("GET", f"{app_path(application)}/logs", params=_log_params(follow, lines, since_ms), patient=True)
 
     # runners
 
@@ -129,7 +129,7 @@ class Api:
         return self.call("POST", "/v1/keys", body={"alias": alias, "scope": scope})
 
     def revoke_key(self, key_id: str) -> None:
-        self._send("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
+        self.send("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
 
     def builds(self) -> list[Json]:
         return self.call("GET", "/v1/builds")["builds"]
@@ -138,7 +138,7 @@ class Api:
         return self.call("POST", "/v1/builds/prune", body={"all": everything})
 
     def build_log(self, key: str) -> str:
-        return self._send("GET", f"/v1/builds/{quote(key, safe='')}/log").text
+        return self.send("GET", f"/v1/builds/{quote(key, safe='')}/log").text
 
     # how
 
@@ -152,7 +152,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
     ) -> Json:
         """One call whose answer is a JSON object."""
-        response = self._send(method, path, json=body, params=params, headers=headers)
+        response = self.send(method, path, json=body, params=params, headers=headers)
         try:
             value = response.json()
         except ValueError:
@@ -181,7 +181,7 @@ class Api:
             raise self._refusal(response)
         return Stream(response)
 
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def send(self, method: str, path: str, **request: Any) -> httpx.Response:
         with self._errors_as_ours():
             response = self._http.request(method, path, **request)
         if response.is_error:
@@ -263,7 +263,7 @@ def _json_lines(chunks: Iterable[bytes]) -> Iterator[Json]:
         yield json.loads(rest)
 
 
-def _app_path(application: str) -> str:
+def app_path(application: str) -> str:
     owner, _, name = application.partition("/")
     return f"/v1/apps/{quote(owner, safe='')}/{quote(name, safe='')}"
 

@@ -54,14 +54,19 @@ def deploy(
     *,
     auth: str | None,
     strategy: str = "rolling",
+    reset_scale: bool = False,
+    detach: bool = False,
     clock: Callable[[], float] = monotonic,
     pause: Callable[[float], None] = sleep,
 ) -> Generator[Event, None, None]:
     """The events of a deploy, the last of which is Done. Raises ControlError with the server's reason when it failed.
 
+    `reset_scale` takes every setting from the class, also those that were tuned. With `detach` it goes on by itself (status "rolling_out").
+
     A stream that breaks is taken up again, Lost and then Attached: the server that follows goes on with the same revision.
     """
     body = {"manifest": manifest.to_json(), "auth": auth, "strategy": strategy, "message": manifest.message}
+    body |= {name: True for name, wanted in (("reset_scale", reset_scale), ("detach", detach)) if wanted}
     yield from _through_restarts(api.deploy, body, clock, pause)
 
 

@@ -16,6 +16,8 @@ class ProbeLoop:
     """Ask its app's loop for an answer; without one it is terminated."""
 
     reason: str
+    failed: bool = False
+    """The call that told so failed: it counts against its revision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Stop:
     """It takes no new calls, its others get the grace, then it is terminated."""
 
     reason: str
+    failed: bool = False
 
 
 Fate = Keep | ProbeLoop | Stop
@@ -36,12 +39,12 @@ def after_response(status: int, stop_header: str | None = None) -> Fate:
     """The runner's fate after an app's response. `stop_header` is the value of `x-fal-stop-runner`, which beats the status."""
     wish = stop_header.strip().lower() if stop_header is not None else ""
     if wish in _YES:
-        return Stop("the app asked for it with x-fal-stop-runner")
+        return Stop("the app asked for it with x-fal-stop-runner", failed=status >= 500)
     if wish in _NO or status < 500:
         return KEEP
     if status == 503:
-        return Stop("the app answered 503")
-    return ProbeLoop(f"the app answered {status}")
+        return Stop("the app answered 503", failed=True)
+    return ProbeLoop(f"the app answered {status}", failed=True)
 
 
 def classify_disconnect(headers_received: bool, process_gone: bool) -> str:

@@ -54,6 +54,8 @@ class Wanted:
     warm_revision_id: str | None = None
     """A revision that a rollout is starting runners of, before the alias points to it."""
     warm_runners: int = 0
+    renew_before_ms: int = 0
+    """Runners of the current revision that were made before this are replaced: each goes when a fresh one is ready to take its place."""
     ended: str = ""
     """Why the alias is over, if so: its runners get SIGTERM at once instead of being drained."""
 
@@ -139,10 +141,11 @@ def plan(wanted: Wanted, runners: Sequence[RunnerSeen], backoff: Backoff, now_ms
     staying: list[RunnerSeen] = []
     deadlines: list[int] = []
     failing: set[str] = set()
+    replaced = _replaced(wanted, runners, limits)
     for runner in runners:
         if runner.state is RunnerState.TERMINATED:
             continue
-        action = _ending(runner, now_ms, limits) or _leaving(runner, wanted)
+        action = _ending(runner, now_ms, limits) or _leaving(runner, wanted, replaced)
         if action is not None:
             actions.append(action)
             if isinstance(action, Kill) and action.failed_start:
@@ -190,13 +193,37 @@ def _ending(runner: RunnerSeen, now_ms: int, limits: Limits) -> Action | None:
     return None
 
 
-def _leaving(runner: RunnerSeen, wanted: Wanted) -> Action | None:
+def _replaced(wanted: Wanted, runners: Sequence[RunnerSeen], limits: Limits) -> frozenset[str]:
+    """Runners to be renewed whose place is taken by a fresh one, or that nobody needs. Those with calls are the last to go."""
+    fresh, old = _by_age(wanted, [r for r in runners if r.state in STARTING or r.state in READY])
+    if not old:
+        return frozenset()
+    kept = max(0, _fresh_wanted(wanted, limits) - sum(1 for r in fresh if r.state in READY))
+    old.sort(key=lambda r: (r.state in READY, r.in_flight, r.created_ms))
+    return frozenset(r.id for r in old[: max(0, len(old) - kept)])
+
+
+def _by_age(wanted: Wanted, staying: Sequence[RunnerSeen]) -> tuple[list[RunnerSeen], list[RunnerSeen]]:
+    """The current revision's runners: fresh ones, and those to be renewed."""
+    current = [r for r in staying if r.revision_id == wanted.revision_id]
+    fresh = [r for r in current if r.created_ms >= wanted.renew_before_ms]
+    return fresh, [r for r in current if r.created_ms < wanted.renew_before_ms]
+
+
+def _fresh_wanted(wanted: Wanted, limits: Limits) -> int:
+    """How many fresh runners take over: as many as are needed, and one in any case, which shows that they start."""
+    return min(max(1, wanted.runners), max(1, limits.max_concurrency))
+
+
+def _leaving(runner: RunnerSeen, wanted: Wanted, replaced: frozenset[str]) -> Action | None:
     """What must happen to this runner because it is not wanted (any more)."""
     if runner.state in (RunnerState.DRAINING, RunnerState.TERMINATING):
         return Stop(runner.id, wanted.ended, runner.grace_ms) if wanted.ended and runner.state is RunnerState.DRAINING else None
     reason = wanted.ended
     if not reason and runner.revision_id not in (wanted.revision_id, wanted.warm_revision_id):
         reason = f"its revision was replaced by {wanted.revision_id}" if wanted.revision_id else "no alias points to its revision"
+    if not reason and runner.id in replaced:
+        reason = "renewed: fresh runners take its place"
     if not reason:
         reason = next((item.reason for item in wanted.surplus if item.runner_id == runner.id), "")
     if not reason:
@@ -220,8 +247,9 @@ def _starts(
             actions.append(Start(wanted.warm_revision_id, missing, "a rollout warms up its revision"))
     if wanted.revision_id is None:
         return actions, "", []
-    current = [r for r in staying if r.revision_id == wanted.revision_id]
-    missing = min(wanted.runners, limits.max_concurrency) - len(current)
+    current, old = _by_age(wanted, staying)
+    # Fresh runners come on top of those whose place they take: max_concurrency holds for each of the two.
+    missing = (_fresh_wanted(wanted, limits) if old else min(wanted.runners, limits.max_concurrency)) - len(current)
     if missing <= 0:
         return actions, "", []
     if backoff.failures:
@@ -232,7 +260,7 @@ def _starts(
         if any(r.state in STARTING for r in current):
             return actions, f"{failed}; one runner is trying again", []
         missing = 1
-    actions.append(Start(wanted.revision_id, missing, wanted.reason))
+    actions.append(Start(wanted.revision_id, missing, "renews the runners of this revision" if old else wanted.reason))
     return actions, "", []
 
 

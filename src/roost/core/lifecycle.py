@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
-from roost.core.model import EnvState, RevisionState, RunnerState
+from roost.core.model import EnvState, ReleaseState, RevisionState, RunnerState
 from roost.core.requests import AttemptState, RequestState
 from roost.core.webhooks import WebhookState
 
@@ -129,6 +129,26 @@ REVISION: Final = Table(
     },
     "A revision is DEPLOYED once the alias has pointed to it, and stays so when a later one takes the alias: it can be rolled back to. "
     "FAILED is final; a new attempt is a new revision.",
+)
+
+
+# --- release -----------------------------------------------------------------------------------------------------------
+
+
+class ReleaseEvent(str, Enum):
+    DONE = "carried out"
+    FAIL = "given up"
+
+
+RELEASE: Final = Table(
+    "release",
+    ReleaseState.UNDER_WAY,
+    {
+        (ReleaseState.UNDER_WAY, ReleaseEvent.DONE): ReleaseState.DONE,
+        (ReleaseState.UNDER_WAY, ReleaseEvent.FAIL): ReleaseState.FAILED,
+    },
+    "A wish about an alias that exists: to point it to an older revision, or to renew its runners. What is there says how far it has come, so a "
+    "server that ends in the middle leaves nothing to repair. FAILED leaves the alias and its runners as they were.",
 )
 
 
@@ -262,4 +282,5 @@ def document() -> str:
         "An event that a state has no arrow for raises `IllegalEvent`. Each change is one guarded statement in the store: when the row is\n"
         "no longer in a state that the event may happen in, nothing is written, because somebody else decided first.\n"
     )
-    return "\n".join([head, _section(RUNNER), _section(REVISION), _section(ENV), _section(REQUEST), _section(ATTEMPT), _section(WEBHOOK)])
+    tables = (RUNNER, REVISION, RELEASE, ENV, REQUEST, ATTEMPT, WEBHOOK)
+    return "\n".join([head, *(_section(table) for table in tables)])

@@ -93,6 +93,8 @@ class DeployPlan:
     """From `roost run`: the alias lives as long as its lease."""
     lease_ms: int = 10_000
     reset_scale: bool = False
+    detached: bool = False
+    """The alias moves first, runners come up afterwards, and nobody waits (GAPS A11). Of meaning with "rolling", and not for a first deploy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,49 @@ class Revision:
     created_by: str
     created_ms: int
     plan: DeployPlan = DeployPlan()
+
+
+class ReleaseState(str, Enum):
+    UNDER_WAY = "UNDER_WAY"
+    DONE = "DONE"
+    FAILED = "FAILED"
+
+
+class ReleaseKind(str, Enum):
+    MOVE = "move"
+    """Point the alias to a revision that was made before: a rollback, or forward again."""
+    RENEW = "renew"
+    """Fresh runners of the revision that the alias points to."""
+    TRIAL = "trial"
+    """The first minutes of a revision that took the alias: what it does in them decides whether it keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One wish about an alias that takes a while, kept so that a server that ends in the middle is not the end of it (spec: scaling-routing.md §4)."""
+
+    id: str
+    owner: str
+    name: str
+    environment: str
+    kind: ReleaseKind
+    revision_id: str
+    """The one to point to, or whose runners are renewed."""
+    strategy: str
+    """"rolling" or "recreate"."""
+    auth: str | None
+    """Auth mode asked for with it; None keeps the alias's."""
+    state: ReleaseState
+    reason: str
+    actor: str
+    begun_ms: int
+    ended_ms: int | None = None
+    previous: str = ""
+    """Of a trial: the revision that had the alias before, and gets it back."""
+
+    @property
+    def application(self) -> str:
+        return f"{self.owner}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A deploy, step by step (spec: scaling-routing.md §4). Asked again after every change, it says the next step from what is there,
+"""A deploy or rollback, step by step (spec: scaling-routing.md §4). Asked again after every change, it says the next step from what is there,
 so a server that was killed in the middle goes on where it stood.
 
 `rolling`: start a runner of the new revision even without traffic, wait until it is ready, switch the alias, drain the old ones.
@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roost.core.model import Process, RunnerSeen, RunnerState
-from roost.core.scaling import READY
+from roost.core.scaling import READY, STARTING
 
 NO_ROOM_MS = 60_000
+LIVING = (*STARTING, *READY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Rollout:
     startup_timeout_ms: int
     strategy: str = "rolling"
     warm_runners: int = 1
+    detached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ def step(rollout: Rollout, seen: Seen, now_ms: int) -> Step:
         return GiveBack(f"a later deploy ({seen.superseded_by}) took its place")
     if rollout.strategy == "recreate":
         return Switch("recreate switches first; the next call starts a runner")
+    if rollout.detached and seen.alias_revision_id is not None:
+        return Switch("detached: the alias moves first, runners come up afterwards")
     ready = sum(1 for r in seen.runners if r.revision_id == rollout.revision_id and r.state in READY)
     if ready >= rollout.warm_runners:
         return Switch(f"{ready} of {rollout.warm_runners} new runners are ready")
@@ -99,6 +103,38 @@ def step(rollout: Rollout, seen: Seen, now_ms: int) -> Step:
         waited = f"no runner of the new revision was ready within {(now_ms - rollout.begun_ms) / 1000:g} s"
         return GiveBack(f"{waited}: {seen.no_room}" if seen.no_room else waited)
     return WarmUp(rollout.warm_runners, give_up_ms - now_ms)
+
+
+# --- fresh runners of the same revision -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Every runner of the revision that was made before `begun_ms` is to be replaced."""
+
+    revision_id: str
+    begun_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewing:
+    """Some of the old ones are still there."""
+
+    left: int
+
+
+def renew(renewal: Renewal, seen: Seen) -> Renewing | Done | GiveBack:
+    """How far it is. The fleet starts the fresh ones and drains an old one for each that is ready (`fleet.Wanted.renew_before_ms`)."""
+    if seen.alias_revision_id != renewal.revision_id:
+        return GiveBack("the alias points to another revision now, whose runners are fresh")
+    if seen.superseded_by:
+        return GiveBack(f"a later one ({seen.superseded_by}) took its place")
+    old = [r for r in seen.runners if r.revision_id == renewal.revision_id and r.created_ms < renewal.begun_ms and r.state in LIVING]
+    if not old:
+        return Done()
+    if seen.failure:
+        return GiveBack(f"a fresh runner did not start, and the old ones serve on: {seen.failure}")
+    return Renewing(len(old))
 
 
 def _old(rollout: Rollout, runners: Sequence[RunnerSeen]) -> tuple[str, ...]:

@@ -57,6 +57,10 @@ class Settings:
     max_body_bytes: int = _setting(100 * 1024 * 1024, "largest request body of a call; a larger one is answered 413")
     max_waiting: int = _setting(10_000, "callers of one app that may wait for a runner at once; more are answered 429")
     failed_starts: int = _setting(3, "starts in a row that may fail before waiting callers are told (504 startup_timeout)")
+    trial_s: float = _setting(
+        300, "how long a new revision is watched: if it fails in that time, the alias goes back to the revision before; 0: never"
+    )
+    trial_errors: float = _setting(0.1, "share of a new revision's calls that may fail (5xx, time-outs) while it is watched")
     no_room_s: float = _setting(60, "how long a caller waits while no machine has room (then 503 runner_scheduling_failure)")
     max_concurrency: int = _setting(10, "runners of an app that sets no max_concurrency")
     keep_alive_s: float = _setting(10, "idle seconds of a runner whose app sets no keep_alive (an App sets 60)")

@@ -23,7 +23,7 @@ from roost.builders.base import BuildSettings
 from roost.builders.bundle import assemble, sweep_bundles
 from roost.builders.runtime import ensure_runtime, find_runtime, sweep_runtimes
 from roost.builders.venv import VenvBuilder
-from roost.core import admission, placement, recipe, stages
+from roost.core import admission, placement, recipe, stages, trial
 from roost.core.model import Alias, Recipe, Revision, RunnerState, Scale
 from roost.core.requests import NewRequest, OtherBody, SameKey, Submitted
 from roost.data.blobs import Blobs
@@ -191,7 +191,7 @@ class Server:
             self.board,
             self._ground(),
         )
-        self.rollout = RolloutEngine(store, clock, self.hints, self.defaults, self.fleet.no_room)
+        self.rollout = RolloutEngine(store, clock, self.hints, self.defaults, self.fleet.no_room, self.fleet.tally, _trial_budget(settings))
         self.backend.subscribe(self.fleet.on_exit)
         self.board.on_demand = lambda application: self.hints.give("fleet")
         self.directory.on_change = lambda runner_id: self.hints.give("fleet")
@@ -470,6 +470,10 @@ class Server:
 
 def _limits(settings: Settings) -> admission.Limits:
     return admission.Limits(settings.max_waiting, settings.failed_starts, int(settings.no_room_s * 1000))
+
+
+def _trial_budget(settings: Settings) -> trial.Budget:
+    return trial.Budget(window_ms=int(settings.trial_s * 1000), errors=settings.trial_errors)
 
 
 def _result_retention(settings: Settings) -> ResultRetention:

@@ -32,6 +32,7 @@ from roost.store.events import Events
 from roost.store.keys import Keys
 from roost.store.meta import Meta
 from roost.store.migrate import Migration, known, migrate
+from roost.store.releases import Releases
 from roost.store.request_reads import DamagedContent
 from roost.store.requests import Requests
 from roost.store.revisions import Revisions
@@ -61,6 +62,7 @@ class Store:
         self._driver = driver
         self.apps = Apps(driver)
         self.revisions = Revisions(driver)
+        self.releases = Releases(driver)
         self.runners = Runners(driver)
         self.requests = Requests(driver)
         self.webhooks = Webhooks(driver)

@@ -14,8 +14,10 @@ _IN_USE = """
     WHERE revisions.id IN (SELECT revision_id FROM apps)
        OR revisions.state IN ('BUILDING', 'STARTING')
        OR revisions.id IN (SELECT revision_id FROM runners WHERE state <> 'TERMINATED')
+       OR revisions.id IN (SELECT revision_id FROM releases WHERE state = 'UNDER_WAY')
+       OR revisions.id IN (SELECT previous FROM releases WHERE state = 'UNDER_WAY')
 """
-"""Keys that an alias, a deploy on its way, or a living runner needs."""
+"""Keys that an alias, a deploy or rollback on its way, or a living runner needs."""
 
 
 class Environments:

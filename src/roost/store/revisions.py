@@ -72,6 +72,29 @@ class Revisions:
 
         return await self._driver.write(write, "revisions.set_state")
 
+    async def delete(self, id: str, now_ms: int, *, reason: str = "", actor: str = SERVER) -> bool:
+        """Forget it, with its runners that have ended. False if it is under way, something needs it, or it is gone."""
+
+        def write(tx: Writing) -> bool:
+            row = tx.row(
+                """
+                SELECT * FROM revisions WHERE id = :id AND state IN ('DEPLOYED', 'FAILED')
+                    AND id NOT IN (SELECT revision_id FROM apps WHERE revision_id IS NOT NULL)
+                    AND id NOT IN (SELECT revision_id FROM runners WHERE state <> 'TERMINATED')
+                    AND id NOT IN (SELECT revision_id FROM releases WHERE state = 'UNDER_WAY')
+                    AND id NOT IN (SELECT previous FROM releases WHERE state = 'UNDER_WAY')
+                """,
+                {"id": id},
+            )
+            if row is None:
+                return False
+            tx.run("DELETE FROM runners WHERE revision_id = :id", {"id": id})
+            tx.run("DELETE FROM revisions WHERE id = :id", {"id": id})
+            _tell(tx, row | {"state": "deleted", "reason": reason}, now_ms, actor)
+            return True
+
+        return await self._driver.write(write, "revisions.delete")
+
 
 def _tell(tx: Writing, row: Row, now_ms: int, actor: str) -> None:
     data = {"application": f"{row['account']}/{row['name']}"}

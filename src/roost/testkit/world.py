@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from roost.backends.base import Backend
-from roost.core.model import Alias, DeployPlan, Event, Revision, RevisionState, Runner
+from roost.core.model import Alias, DeployPlan, Event, Release, ReleaseKind, ReleaseState, Revision, RevisionState, Runner
 from roost.core.placement import Node
 from roost.core.requests import Attempt, Request
 from roost.gateway.forward import Successor
@@ -181,6 +181,44 @@ class World:
             now = await self.server.store.revisions.get(revision.id)
             assert now is not None
             if now.state not in _UNDER_WAY:
+                await self.settle()
+                return now
+            await asyncio.sleep(0.01)
+
+    async def move(self, revision: Revision, *, strategy: str = "rolling", auth: str | None = None) -> Release:
+        """Ask for the alias to point to a revision that was deployed before, and wait for the end: DONE or FAILED with a reason."""
+        return await self.released(await self.ask(ReleaseKind.MOVE, revision, strategy=strategy, auth=auth))
+
+    async def renew(self, revision: Revision) -> Release:
+        """Ask for fresh runners, and wait for the end."""
+        return await self.released(await self.ask(ReleaseKind.RENEW, revision))
+
+    async def ask(self, kind: ReleaseKind, revision: Revision, *, strategy: str = "rolling", auth: str | None = None) -> Release:
+        release = Release(
+            id=ids.revision_id(),
+            owner=revision.owner,
+            name=revision.name,
+            environment=revision.environment,
+            kind=kind,
+            revision_id=revision.id,
+            strategy=strategy,
+            auth=auth,
+            state=ReleaseState.UNDER_WAY,
+            reason="asked for in a test",
+            actor=OWNER,
+            begun_ms=self.clock.now_ms(),
+        )
+        await self.server.store.releases.create(release)
+        for topic in ("rollout", "fleet"):
+            self.server.hints.give(topic)
+        return release
+
+    async def released(self, release: Release) -> Release:
+        """The release once it has ended."""
+        while True:
+            now = await self.server.store.releases.get(release.id)
+            assert now is not None
+            if now.state is not ReleaseState.UNDER_WAY:
                 await self.settle()
                 return now
             await asyncio.sleep(0.01)

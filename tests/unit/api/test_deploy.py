@@ -237,3 +237,24 @@ async def test_two_owners_may_have_an_app_of_one_name(world: World):
     body = {"manifest": await world.manifest()}
     stream = world.stream("POST", "/v1/deploy", body, key=STRANGER)
     assert (await stream.until("accepted"))[0]["application"] == "bob/hello"
+
+
+async def test_a_detached_deploy_of_an_app_that_exists_is_told_at_once_and_goes_on_when_its_author_leaves(world: World):
+    await world.app("hello", revision_id="rev-1")
+    stream = world.stream("POST", "/v1/deploy", {"manifest": await world.manifest(), "detach": True, "reset_scale": True})
+    events = await stream.rest()
+    assert [(one["event"], one.get("status")) for one in events] == [("accepted", None), ("done", "rolling_out")]
+    revision = await world.revision(events[0]["revision_id"])
+    assert revision.plan.detached and revision.plan.reset_scale and revision.state is RevisionState.BUILDING
+
+
+async def test_a_first_deploy_is_waited_for_also_when_it_is_detached(world: World):
+    stream = world.stream("POST", "/v1/deploy", {"manifest": await world.manifest(), "detach": True})
+    assert (await stream.until("accepted"))[-1]["event"] == "accepted"
+    assert (await stream.next() or {}).get("event") != "done"
+    await stream.hang_up()
+
+
+@pytest.mark.parametrize("body", [{"detach": "yes"}, {"reset_scale": 1}, {"detach": True, "strategy": "recreate"}])
+async def test_flags_that_cannot_be_are_refused(world: World, body: dict[str, Any]):
+    assert (await world.call("POST", "/v1/deploy", {"manifest": await world.manifest(), **body})).status == 422

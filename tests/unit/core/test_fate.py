@@ -13,11 +13,11 @@ def test_answers_below_500_are_the_callers_affair(status: int) -> None:
 
 @pytest.mark.parametrize("status", [500, 501, 502, 504, 599])
 def test_a_5xx_has_the_loop_probed(status: int) -> None:
-    assert after_response(status) == ProbeLoop(f"the app answered {status}")
+    assert after_response(status) == ProbeLoop(f"the app answered {status}", failed=True)
 
 
 def test_one_503_ends_the_runner() -> None:
-    assert after_response(503) == Stop("the app answered 503")
+    assert after_response(503) == Stop("the app answered 503", failed=True)
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 503])

@@ -14,14 +14,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from roost.backends.base import Backend
-from roost.core import fate, fleet, placement, scaling
+from roost.core import fate, fleet, placement, scaling, trial
 from roost.core.admission import Outlook
 from roost.core.lifecycle import RUNNER, RunnerEvent, sources
-from roost.core.model import Alias, Revision, RevisionState, Runner, RunnerSeen, RunnerState, Scale
+from roost.core.model import Alias, Release, ReleaseKind, Revision, RevisionState, Runner, RunnerSeen, RunnerState, Scale
 from roost.core.policy import scale_of
 from roost.demand.board import Board
 from roost.engines.fleet.roster import Known, Roster
 from roost.engines.fleet.starting import Ground, Starter
+from roost.engines.fleet.tallies import Tallies
 from roost.kit import hints as nudges
 from roost.kit import log
 from roost.kit.clock import Clock
@@ -64,6 +65,8 @@ class FleetEngine:
         self._roster = Roster()
         self._starter = Starter(store, clock, hints, backend, ground, self._roster)
         self._looked_ms = 0
+        self._releases: tuple[Release, ...] = ()
+        self._tallies = Tallies(directory)
         self._backoffs: dict[str, fleet.Backoff] = {}
         self._memories: dict[str, scaling.Memory] = {}
         self._revisions: dict[str, Revision] = {}
@@ -112,6 +115,8 @@ class FleetEngine:
 
     def on_fate(self, runner_id: str, verdict: fate.Fate) -> None:
         """The gateway: what an answer means for the runner that gave it."""
+        if isinstance(verdict, (fate.Stop, fate.ProbeLoop)) and verdict.failed:
+            self._tallies.failed(runner_id, verdict.reason)
         match verdict:
             case fate.Stop(reason):
                 # At once, not in the next round: the next caller must not be sent to it.
@@ -133,9 +138,13 @@ class FleetEngine:
         """Why a runner of this app could not be placed at the last try; "" if it could."""
         return self._starter.no_room.get(application, (0, ""))[1]
 
+    def tally(self, revision_id: str) -> trial.Tally:
+        """What became of this revision's calls and runners, as far as this server has seen it."""
+        return self._tallies.of(revision_id, self._backoffs.get(revision_id, fleet.Backoff()))
+
     def on_timeout(self, runner_id: str) -> None:
         """The gateway: a call of this runner overran request_timeout."""
-        self.on_fate(runner_id, fate.Stop("a call overran request_timeout"))
+        self.on_fate(runner_id, fate.Stop("a call overran request_timeout", failed=True))
 
     async def why_gone(self, runner_id: str) -> str:
         """The gateway: a runner broke off. Answers how it ended, in one line; "" if that is not known within a moment.
@@ -164,18 +173,22 @@ class FleetEngine:
             work = self._inbox.popleft()
             await work()
         aliases = {alias.application: alias for alias in await self._store.apps.list()}
-        starting = await self._store.revisions.in_state(RevisionState.STARTING)
+        warm = await self._warming()
+        renewals = {release.application: release for release in self._releases if release.kind is ReleaseKind.RENEW}
         runners: dict[str, list[Runner]] = defaultdict(list)
         living = await self._store.runners.living()
         for runner in living:
             runners[runner.application].append(runner)
         self._roster.forget_all_but({runner.id for runner in living})
+        on_trial = {one for release in self._releases for one in (release.revision_id, release.previous)}
+        current = {alias.revision_id for alias in aliases.values() if alias.revision_id is not None}
+        self._tallies.forget_all_but({runner.id for runner in living}, on_trial | current)
         await self._look_for_stopped(living)
-        # `recreate` switches without a runner: the next call starts one.
-        warm = {f"{revision.owner}/{revision.name}": revision for revision in starting if revision.plan.strategy != "recreate"}
         pause_ms = int(_POLL_S * 1000)
         for application in aliases.keys() | warm.keys() | runners.keys():
-            recheck_ms = await self._bring(application, aliases.get(application), warm.get(application), runners[application])
+            recheck_ms = await self._bring(
+                application, aliases.get(application), warm.get(application), renewals.get(application), runners[application]
+            )
             if recheck_ms is not None:
                 pause_ms = min(pause_ms, recheck_ms)
         for line in self._board.lines():
@@ -183,7 +196,29 @@ class FleetEngine:
                 self._board.forget(line.application)
         return max(pause_ms, 5) / 1000
 
-    async def _bring(self, application: str, alias: Alias | None, warm: Revision | None, runners: list[Runner]) -> int | None:
+    async def _warming(self) -> dict[str, Revision]:
+        """By application, the revision of which a runner should be ready before the alias points to it."""
+        self._releases = await self._store.releases.under_way()
+        # `recreate` switches without a runner: the next call starts one.
+        warm = {
+            f"{revision.owner}/{revision.name}": revision
+            for revision in await self._store.revisions.in_state(RevisionState.STARTING)
+            if revision.plan.strategy != "recreate"
+        }
+        for release in self._releases:
+            if release.kind is ReleaseKind.MOVE and release.strategy != "recreate":
+                revision = await self._revision(release.revision_id)
+                backoff = self._backoffs.get(release.revision_id)
+                if backoff is not None and backoff.failed_at_ms < release.begun_ms:
+                    # What failed before somebody asked for it again says nothing about this time.
+                    del self._backoffs[release.revision_id]
+                if revision is not None:
+                    warm[release.application] = revision
+        return warm
+
+    async def _bring(
+        self, application: str, alias: Alias | None, warm: Revision | None, renewal: Release | None, runners: list[Runner]
+    ) -> int | None:
         now_ms = self._clock.now_ms()
         seen = tuple([await self._see(runner, now_ms) for runner in runners])
         kept = alias.scale if alias is not None else None
@@ -196,6 +231,9 @@ class FleetEngine:
             decision = await self._decide(application, alias, seen, now_ms)
             recheck_ms = decision.recheck_ms
             wanted = fleet.Wanted(current, decision.runners, decision.reason, decision.surplus)
+            if renewal is not None and renewal.revision_id == current:
+                # Old and fresh together are more than is needed, which is no reason to stop the fresh ones.
+                wanted = dataclasses.replace(wanted, surplus=(), renew_before_ms=renewal.begun_ms)
         # One that has failed is not started again while the rollout engine is about to give it back.
         if warm is not None and warm.id != current and warm.id not in self._backoffs:
             wanted = dataclasses.replace(wanted, warm_revision_id=warm.id, warm_runners=1)
@@ -397,6 +435,8 @@ class FleetEngine:
             reason = known.failure if known is not None and known.failure else how
         if runner.state in scaling.STARTING:
             self._failed_start(runner, reason)
+        elif runner.state not in _LEAVING:
+            self._tallies.died(runner.revision_id, reason)
         await self._bury(exited.name, reason, crashed=runner.state not in _LEAVING)
 
     def _failed_start(self, runner: Runner, reason: str) -> None:
