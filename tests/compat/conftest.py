@@ -13,8 +13,8 @@ import pytest
 
 from tests.compat import ways
 from tests.compat.environments import LATEST, LATEST_VERSIONS
-from tests.compat.nginx import nginx
 from tests.compat.ways import Way
+from tests.system.proxies import nginx
 from tests.system.roosts import Roost, running
 
 PARROT = Path(__file__).parent.parent / "apps" / "compat" / "parrot.py"
@@ -61,8 +61,8 @@ def reach(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 case "direct":
                     return ways.direct(served.roost)
                 case "nginx":
-                    port = stack.enter_context(nginx(tmp_path_factory.mktemp("proxies") / "nginx", served.roost))
-                    return ways.at("nginx", f"localhost:{port}", served.roost.home / "state" / "tls" / "bundle.pem")
+                    proxy = stack.enter_context(nginx(tmp_path_factory.mktemp("proxies") / "nginx", served.roost))
+                    return ways.at("nginx", f"localhost:{proxy.port}", proxy.bundle)
                 case _:
                     return ways.connect(served.roost, served.door)
 

@@ -37,6 +37,8 @@ class Limits:
     dial_s: float = 20.0
     idle_s: float = 3_600.0
     """A tunnel through which no byte came for so long ends."""
+    half_closed_s: float = 600.0
+    """The same when one end says nothing more: mostly it is gone, and only the other end's program does not see it."""
 
 
 class Door:
@@ -193,11 +195,15 @@ class Passage:
 
     def on_last_word(self, end: End) -> None:
         """An end says nothing more: the other is told, and when both have said all, the passage is over."""
+        self.seen()
         if end.other is not None:
             end.other.send_last_word()
             if end.other.ended:
                 end.close()
                 end.other.close()
+            else:
+                self._stop_timer()
+                self._end_when_idle()
         elif end is self.near and self.dialling is None:
             end.close()
 
@@ -255,11 +261,13 @@ class Passage:
         self._end_when_idle()
 
     def _end_when_idle(self) -> None:
+        half_closed = self.near.ended or (self.far is not None and self.far.ended)
+        limit_s = self.door.limits.half_closed_s if half_closed else self.door.limits.idle_s
         quiet_s = self._loop.time() - self._seen
-        if quiet_s >= self.door.limits.idle_s:
+        if quiet_s >= limit_s:
             self.abort()
         else:
-            self._timer = self._loop.call_later(self.door.limits.idle_s - quiet_s, self._end_when_idle)
+            self._timer = self._loop.call_later(limit_s - quiet_s, self._end_when_idle)
 
     def _refuse(self, status: int, detail: str) -> None:
         self._stop_timer()

@@ -168,7 +168,9 @@ def _sockets(variable: str) -> list[socket.socket]:
 def _reachable(address: str) -> str:
     """An address that one can dial, for one that is listened on."""
     host, _, port = address.rpartition(":")
-    return f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]", "") else address  # compared with, not listened on
+    # Everywhere is a place to listen on, not one to dial; our sockets of IPv6 take no IPv4.
+    everywhere = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "[::]": "[::1]"}
+    return f"{everywhere.get(host, host)}:{port}"
 
 
 def _welcome(first: identity.FirstStart, url: str, https: str) -> None:

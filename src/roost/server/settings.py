@@ -53,7 +53,9 @@ class Settings:
     max_connections_per_address: int = _setting(
         2_000, "connections from one address at once, more are closed; 0: no limit. Trusted proxies have none"
     )
-    max_concurrent_per_key: int = _setting(0, "direct calls of one key at once, more are answered 429; 0: no limit")
+    max_concurrent_per_key: int = _setting(
+        0, "direct calls of one API key at once, more are answered 429; 0: no limit. ADMIN keys have none"
+    )
     max_body_bytes: int = _setting(100 * 1024 * 1024, "largest request body of a call; a larger one is answered 413")
     max_waiting: int = _setting(10_000, "callers of one app that may wait for a runner at once; more are answered 429")
     failed_starts: int = _setting(3, "starts in a row that may fail before waiting callers are told (504 startup_timeout)")

@@ -17,7 +17,7 @@ from tests.compat.environments import LATEST
 from tests.compat.js.hosts import names_leading_to
 from tests.compat.js.modules import modules
 from tests.compat.js.pages import shown
-from tests.compat.nginx import nginx
+from tests.system.proxies import nginx
 
 HERE = Path(__file__).parent
 FLOWS = HERE / "flows.mjs"
@@ -71,8 +71,8 @@ def _leading(way: str, served: Served, folder: Path, env: dict[str, str]) -> Ite
     """What starts Node so that this way is there; adds to its environment."""
     match way:
         case "nginx":
-            with nginx(folder / "nginx", served.roost) as port:
-                env["ROOST_TLS_URL"] = f"https://localhost:{port}"
+            with nginx(folder / "nginx", served.roost) as proxy:
+                env["ROOST_TLS_URL"] = f"https://localhost:{proxy.port}"
                 yield ["node"]
         case "connect":
             env["https_proxy"] = f"http://{served.door}"

@@ -293,30 +293,65 @@ async def test_closing_the_door_ends_every_tunnel(place: Place) -> None:
     await until(lambda: not door.passages)
 
 
-def test_who_says_nothing_for_twenty_seconds_and_a_tunnel_that_is_silent_for_an_hour_are_ended() -> None:
-    async def look(loop: VirtualLoop) -> None:
+async def ended_after(loop: VirtualLoop, reader: Reader, since: float) -> float:
+    with contextlib.suppress(ConnectionResetError):
+        assert await reader.read() == b""
+    return loop.clock.seconds() - since
+
+
+def passing_time(test: Callable[[Place, VirtualLoop], Awaitable[None]]) -> None:
+    """Run it on a clock that jumps."""
+
+    async def run() -> None:
         async with AsyncExitStack() as stack:
-            place = Place(stack)
-            await place.door()
-            silent, _ = await place.caller(b"CONNECT exam")
-            reader, writer = await place.tunnel(await place.server(echo))
-            assert (await silent.read()).startswith(b"HTTP/1.1 408 Request Timeout: ")
-            assert 20 <= loop.clock.seconds() - began < 25
-            await asyncio.sleep(3_000)
-            writer.write(b"x")
-            assert await reader.readexactly(1) == b"x"
-            last = loop.clock.seconds()
-            with contextlib.suppress(ConnectionResetError):
-                assert await reader.read() == b""
-            assert 3_600 <= loop.clock.seconds() - last < 3_610
+            await test(Place(stack), loop)
+        await asyncio.sleep(20)
 
     loop = VirtualLoop()
     try:
-        began = loop.clock.seconds()
-        loop.run_until_complete(look(loop))
-        loop.run_until_complete(asyncio.sleep(5))
+        loop.run_until_complete(run())
     finally:
         loop.close()
+
+
+def test_who_does_not_say_where_to_is_sent_away_after_twenty_seconds() -> None:
+    async def look(place: Place, loop: VirtualLoop) -> None:
+        await place.door()
+        began = loop.clock.seconds()
+        silent, _ = await place.caller(b"CONNECT exam")
+        assert (await silent.read()).startswith(b"HTTP/1.1 408 Request Timeout: ")
+        assert 20 <= loop.clock.seconds() - began < 25
+
+    passing_time(look)
+
+
+def test_a_tunnel_ends_when_it_was_silent_for_an_hour() -> None:
+    async def look(place: Place, loop: VirtualLoop) -> None:
+        await place.door()
+        reader, writer = await place.tunnel(await place.server(echo))
+        await asyncio.sleep(3_000)
+        writer.write(b"x")
+        assert await reader.readexactly(1) == b"x"
+        assert 3_600 <= await ended_after(loop, reader, loop.clock.seconds()) < 3_610
+
+    passing_time(look)
+
+
+def test_a_tunnel_ends_sooner_when_one_end_has_said_its_last_word() -> None:
+    async def deaf(reader: Reader, writer: Writer) -> None:
+        while not writer.transport.is_closing():  # noqa: ASYNC110  # a transport tells nobody that it was closed
+            await asyncio.sleep(10)
+
+    async def look(place: Place, loop: VirtualLoop) -> None:
+        door = await place.door()
+        reader, writer = await place.tunnel(await place.server(deaf))
+        await asyncio.sleep(3_000)
+        writer.write_eof()
+        assert 600 <= await ended_after(loop, reader, loop.clock.seconds()) < 610
+        await asyncio.sleep(1)
+        assert not door.passages
+
+    passing_time(look)
 
 
 @pytest.mark.parametrize(
