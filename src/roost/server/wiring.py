@@ -38,6 +38,7 @@ from roost.engines.dispatch.engine import DispatchEngine
 from roost.engines.dispatch.log_ends import LogEnds
 from roost.engines.fleet.engine import FleetEngine, Links
 from roost.engines.fleet.starting import Ground
+from roost.engines.health import HealthEngine, Line
 from roost.engines.prepare import PrepareEngine
 from roost.engines.rollout import RolloutEngine
 from roost.engines.templates import TemplatesEngine
@@ -162,6 +163,10 @@ class Server:
             self.board,
             self._ground(),
         )
+        self.health = HealthEngine(
+            store, clock, self.hints, self.directory, Line(self.listener.ask, self.listener.tell), self.defaults, random.random
+        )
+        self.fleet.on_wish, self.fleet.unready, self.health.on_fate = self.health.on_wish, self.health.unready, self.fleet.on_fate
         self.rollout = RolloutEngine(store, clock, self.hints, self.defaults, self.fleet.no_room)
         self.backend.subscribe(self.fleet.on_exit)
         self.board.on_demand = lambda application: self.hints.give("fleet")
@@ -230,7 +235,7 @@ class Server:
 
     async def stop_engines(self) -> None:
         """Decide nothing any more, then let go of the store."""
-        for part in (self.dispatch, self.fleet, self.prepare, self.upkeep):
+        for part in (self.dispatch, self.health, self.fleet, self.prepare, self.upkeep):
             await part.stop()
         if self.templates is not None:
             await self.templates.stop()
@@ -392,6 +397,7 @@ class Server:
 
     def _reported(self, runner_id: str, body: dict[str, Any]) -> None:
         self.fleet.on_report(runner_id, body)
+        self.health.on_report(runner_id, body)
 
     def _ground(self) -> Ground:
         return Ground(
