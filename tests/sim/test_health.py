@@ -215,6 +215,16 @@ async def test_an_app_that_declares_none_is_asked_at_its_usual_place(world: Worl
 # the server ends, the runners do not
 
 
+async def test_a_server_that_was_suspended_blames_nobody_for_its_own_sleep(world: World) -> None:
+    check = HealthCheckSpec("/ready", failure_threshold=1)
+    runner = await sick_app(world, lambda nth: Answer(after_ms=0 if nth == 0 else 3_000), check)
+    await world.advance(61)
+    assert world.clock.now_ms() - runner.checked_ms[-1] < 3_000, "a question is under way"
+    world.clock.forward(60)
+    await world.advance(100)
+    assert world.running() == [runner] and await reasons(world) == []
+
+
 async def test_a_crash_of_the_server_forgets_failures_and_the_next_one_goes_on_asking(world: World) -> None:
     runner = await sick_app(world, lambda nth: Answer(200 if nth < 3 or nth > 6 else 500))
     await world.advance(65)
