@@ -212,6 +212,26 @@ async def test_an_app_that_declares_none_is_asked_at_its_usual_place(world: Worl
     assert await reasons(world) == ["the app asked for a check with x-fal-runner-health-check, and GET /health answered 503"]
 
 
+# a runner of an older version
+
+
+async def test_a_runner_that_cannot_be_asked_is_ready_after_setup_and_is_pinged_instead(world: World) -> None:
+    old = Script(answer=always(ASKS), knows_health=False)
+    await world.app(old, health_check=CHECK, min_concurrency=1, startup_timeout_ms=YOUNG_MS)
+    assert (await world.call()).ms == pytest.approx(1_000, abs=20)
+    await world.advance(200)
+    (runner,) = world.running()
+    assert runner.checked_ms == [] and await reasons(world) == []
+
+
+async def test_one_that_cannot_be_asked_and_does_not_answer_a_ping_goes(world: World) -> None:
+    old = Script(answer=always(ASKS), knows_health=False, holds_loop=True)
+    await world.app(old, Script(), health_check=CHECK, min_concurrency=1)
+    await world.call()
+    await world.advance(10)
+    assert "its event loop did not answer within 5 s" in (await reasons(world))[0]
+
+
 # the server ends, the runners do not
 
 

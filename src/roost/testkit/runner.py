@@ -72,6 +72,12 @@ class FakeRunner:
         self.spawn(self._live())
 
     @property
+    def _health(self) -> str:
+        if not self.script.knows_health:
+            return ""
+        return "usual" if self.launch.revision.spec.health_check is None else "declared"
+
+    @property
     def leaving(self) -> bool:
         """It was told to go, gently or not."""
         return self._terminated or self.slots.draining
@@ -125,7 +131,7 @@ class FakeRunner:
         elif self.script.setup_error:
             await self._control.finish({"op": "failed", "stage": "setup", "error": self.script.setup_error, "traceback": "", "hint": ""})
             self.end(code=_EXIT_SETUP_FAILED)
-        elif self.launch.revision.spec.health_check is not None:
+        elif self._health == "declared":
             self.state = "CHECK"
             self._control.report({"op": "state", "state": "CHECK"})
         else:
@@ -214,9 +220,8 @@ class FakeRunner:
     # for its connections
 
     def hello(self, kind: str) -> bytes:
-        health = "usual" if self.launch.revision.spec.health_check is None else "declared"
         hello = Hello(
-            kind, self.id, self.launch.token, LINK_VERSIONS, self.pid, "fake", self.state, self.slots.limit, self.slots.in_use, health
+            kind, self.id, self.launch.token, LINK_VERSIONS, self.pid, "fake", self.state, self.slots.limit, self.slots.in_use, self._health
         )  # fmt: skip
         return frames.frame(frames.HELLO, 0, json.dumps(hello.to_json()).encode())
 

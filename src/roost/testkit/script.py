@@ -99,5 +99,7 @@ class Script:
     holds_loop: bool = False
     """The app's event loop answers no ping, and no health check."""
     health: Health = healthy
+    knows_health: bool = True
+    """False: it is of a version that cannot be asked for its health, and takes calls when setup() has ended."""
     goes_away_on_sigterm: bool = True
     """False: it takes SIGTERM as its end, without a word and without waiting for its calls."""
