@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from roost.core.health import Last
 from roost.core.model import Recipe, Scale
 from roost.core.placement import USUAL, MachineType, Node, Overcommit
 from roost.data.blobs import Blobs
@@ -136,6 +137,8 @@ class ApiParts:
     builds: Builds
     kill_runner: Callable[[str], Awaitable[None]]
     """SIGKILL to the runner of this id."""
+    health: Callable[[str], Last | None]
+    """What a runner last said of its health; None if this server did not ask it."""
     assemble: Callable[[Manifest], str]
     """Make the bundle's folder and answer its key. Blocks: called in a thread."""
     recipe_of: Callable[[AppSpec], tuple[Recipe, str]]

@@ -24,6 +24,7 @@ class RunnerCalls:
         self._hints = parts.hints
         self._directory = parts.directory
         self._kill_process = parts.kill_runner
+        self._health = parts.health
         self._logs = LogCalls(parts)
 
     def routes(self) -> tuple[Route, ...]:
@@ -40,7 +41,7 @@ class RunnerCalls:
         runners = [*(await self._store.runners.ended_since(since_ms) if since_ms is not None else ()), *await self._store.runners.living()]
         now_ms = self._clock.now_ms()
         shown = [
-            runner_json(runner, self._in_flight(runner), now_ms)
+            runner_json(runner, self._in_flight(runner), now_ms, self._health(runner.id))
             for runner in runners
             if runner.owner == request.owner and application in (None, runner.application)
         ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from roost.core.health import Last
 from roost.core.model import Alias, DecisionRecord, Env, Event, Key, Release, Revision, Runner, RunnerState, Scale
 from roost.core.requests import Attempt, Request, RequestState
 from roost.core.webhooks import Try, Webhook, WebhookState
@@ -119,7 +120,7 @@ def state_of(runner: Runner, in_flight: int) -> RunnerState:
     return RunnerState.RUNNING if runner.state is RunnerState.IDLE and in_flight > 0 else runner.state
 
 
-def runner_json(runner: Runner, in_flight: int, now_ms: int) -> Json:
+def runner_json(runner: Runner, in_flight: int, now_ms: int, health: Last | None = None) -> Json:
     until_ms = runner.ended_ms if runner.ended_ms is not None else now_ms
     return {
         "runner_id": runner.id,
@@ -131,6 +132,7 @@ def runner_json(runner: Runner, in_flight: int, now_ms: int) -> Json:
         "pid": runner.pid,
         "uptime_seconds": max(0, until_ms - runner.created_ms) / 1000,
         "served": runner.served,
+        "health": {"ok": health.well, "said": health.said, "at": iso(health.at_ms)} if health is not None else None,
         "reason": runner.reason,
         "created_at": iso(runner.created_ms),
     }

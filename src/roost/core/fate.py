@@ -21,29 +21,42 @@ class ProbeLoop:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """It takes no new calls, its others get the grace, then it is terminated."""
+class Check:
+    """Ask for its health now; if it does not answer well it is terminated."""
 
     reason: str
     failed: bool = False
 
 
-Fate = Keep | ProbeLoop | Stop
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """It takes no new calls, its others get the grace, then it is terminated."""
+
+    reason: str
+    failed: bool = False
+    unwell: bool = False
+    """Its health checks failed: for its revision that is as bad as a crash."""
+
+
+Fate = Keep | ProbeLoop | Check | Stop
 
 KEEP = Keep()
 _YES = ("1", "true")
 _NO = ("0", "false")
 
 
-def after_response(status: int, stop_header: str | None = None) -> Fate:
-    """The runner's fate after an app's response. `stop_header` is the value of `x-fal-stop-runner`, which beats the status."""
+def after_response(status: int, stop_header: str | None = None, check_header: str | None = None) -> Fate:
+    """The runner's fate after an app's response. `stop_header` is the value of `x-fal-stop-runner`, which beats the status; `check_header` that of
+    `x-fal-runner-health-check`, which makes a check out of what would be nothing or a ping."""
     wish = stop_header.strip().lower() if stop_header is not None else ""
     if wish in _YES:
         return Stop("the app asked for it with x-fal-stop-runner", failed=status >= 500)
+    if status == 503 and wish not in _NO:
+        return Stop("the app answered 503", failed=True)
+    if check_header is not None and check_header.strip().lower() not in ("", *_NO):
+        return Check("the app asked for a check with x-fal-runner-health-check", failed=status >= 500)
     if wish in _NO or status < 500:
         return KEEP
-    if status == 503:
-        return Stop("the app answered 503", failed=True)
     return ProbeLoop(f"the app answered {status}", failed=True)
 
 

@@ -176,7 +176,9 @@ def _ending(runner: RunnerSeen, now_ms: int, limits: Limits) -> Action | None:
         return None
     if runner.state in STARTING and age_ms > limits.startup_timeout_ms:
         where = "setup() did not end" if runner.state is RunnerState.SETUP else "the class was not loaded"
-        return Kill(runner.id, f"{where} within startup_timeout {_seconds(limits.startup_timeout_ms)}", failed_start=True)
+        within = f"within startup_timeout {_seconds(limits.startup_timeout_ms)}"
+        unfit = f"its health check did not answer well {within}; the last time {runner.checked}" if runner.checked else ""
+        return Kill(runner.id, unfit or f"{where} {within}", failed_start=True)
     if runner.unlinked_since_ms is not None and now_ms - runner.unlinked_since_ms > limits.link_ms:
         silent_ms = now_ms - runner.unlinked_since_ms
         return Kill(

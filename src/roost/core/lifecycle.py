@@ -102,8 +102,8 @@ RUNNER: Final = Table(
     "runner",
     RunnerState.PENDING,
     _runner_rows(),
-    "PENDING until its process has loaded the class, SETUP while `setup()` runs, IDLE and RUNNING while it takes calls. Draining takes no new "
-    "calls and finishes those it has; terminating means that SIGTERM was sent (or SIGKILL, for `kill`). A process may end, or be lost, at any time.",
+    "PENDING until its process has loaded the class, SETUP while `setup()` runs and until a declared health check has answered well, IDLE and RUNNING "
+    "while it takes calls. Draining takes no new calls and finishes those it has; terminating means that SIGTERM was sent (or SIGKILL, for `kill`). A process may end, or be lost, at any time.",
 )
 
 

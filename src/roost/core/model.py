@@ -248,6 +248,8 @@ class RunnerSeen:
     """Since when its process is stopped by a signal (SIGSTOP); None while it runs."""
     grace_ms: int = 5_000
     """Its revision's time between SIGTERM and SIGKILL."""
+    checked: str = ""
+    """What its declared health check last said, if that is all that keeps it from being ready."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from typing import Final
 from roost.core import fate
 from roost.gateway.resolve import Routes, Target
 from roost.gateway.slots import Slots
-from roost.gateway.sync import TIMED_OUT, Ask, Begun, DirectCalls, request_head, stop_header
+from roost.gateway.sync import TIMED_OUT, Ask, Begun, DirectCalls, request_head
 from roost.link.connection import Exchange
 from roost.link.directory import Entry
+from roost.web import fates, roles
 from roost.web import headers as fields
-from roost.web import roles
 from roost.web.answering import answer_head
 from roost.web.auth import KeyRing, Principal
 from roost.web.shortcut import Door, Request
@@ -240,5 +240,5 @@ def _answer(head: ResponseHead) -> _Answer | None:
     status_line, _, rest = lines.partition(b"\r\n")
     before_id, _, rest = rest.partition(_REQUEST_ID.encode())
     before_runner, _, after_runner = rest.partition(_RUNNER_ID.encode())
-    verdict = fate.after_response(head.status, stop_header(head.headers))
+    verdict = fates.of_response(head)
     return _Answer(status_line + b"\r\n", before_id, before_runner, after_runner, int(size), verdict, fields.runner_hints(head.headers))

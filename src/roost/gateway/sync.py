@@ -22,6 +22,7 @@ from roost.kit.timeouts import Timeout, Timeouts
 from roost.link import cancelling
 from roost.link.connection import Exchange, response_of
 from roost.link.directory import Entry
+from roost.web import fates
 from roost.web import headers as fields
 from roost.web.answers import Receive, Scope, Send
 from roost.web.auth import Principal
@@ -332,7 +333,7 @@ class _Call:
 
     async def _pass_on(self, exchange: Exchange, event: tuple[int, int, object], send: Send) -> None:
         head = response_of(event)
-        self._calls.judged(self._entry, fate.after_response(head.status, stop_header(head.headers)))
+        self._calls.judged(self._entry, fates.of_response(head))
         hints = fields.runner_hints(head.headers)
         if hints is not None:
             self._entry.hints = hints
@@ -397,8 +398,3 @@ def request_head(method: str, query: bytes, headers: frames.Headers, ask: Ask, c
         scheme=scheme,
     )
     return RequestHead(method, ask.target.path, query, kept)
-
-
-def stop_header(headers: frames.Headers) -> str | None:
-    value = fields.find(headers, b"x-fal-stop-runner")
-    return value.decode("latin-1") if value is not None else None

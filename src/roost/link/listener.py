@@ -20,6 +20,7 @@ from roost.wire.frames import Attempt
 from roost.wire.launch import LINK_VERSIONS, Hello, common_version
 
 _HELLO_WAIT_S = 10.0
+_ANSWERS = ("pong", "health")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,9 @@ class Listener:
         self._servers: list[asyncio.Server] = []
         self._controls: dict[str, Control] = {}
         self._calls: set[CallConnection] = set()
-        self._pings: dict[tuple[str, int], asyncio.Future[None]] = {}
-        self._next_ping = 0
+        self._questions: dict[tuple[str, int], asyncio.Future[dict[str, Any]]] = {}
+        # Beyond all that a server before this one asked: an answer to it may come here.
+        self._question = now_ms()
         self.admit_template: Callable[[Hello], str] = lambda hello: "this server makes no templates"
         """Why a template may not come in; "" if it may."""
         self.on_template: Callable[[str, TemplateLine], None] = lambda template_id, line: line.close()
@@ -124,18 +126,21 @@ class Listener:
 
     async def ping(self, runner_id: str, wait_s: float) -> bool:
         """Whether the app's own loop answers in time."""
-        self._next_ping += 1
-        key = (runner_id, self._next_ping)
-        if not self.tell(runner_id, {"op": "ping", "id": key[1]}):
-            return False
-        future = self._pings[key] = asyncio.get_running_loop().create_future()
+        return await self.ask(runner_id, {"op": "ping"}, wait_s) is not None
+
+    async def ask(self, runner_id: str, order: dict[str, Any], wait_s: float) -> dict[str, Any] | None:
+        """Send an order that is answered, and wait for the answer. None: none came in time, or the runner has no control connection."""
+        self._question += 1
+        key = (runner_id, self._question)
+        if not self.tell(runner_id, {**order, "id": key[1]}):
+            return None
+        future = self._questions[key] = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait_for(future, wait_s)
+            return await asyncio.wait_for(future, wait_s)
         except (asyncio.TimeoutError, TimeoutError):
-            return False
+            return None
         finally:
-            self._pings.pop(key, None)
-        return True
+            self._questions.pop(key, None)
 
     # for the handshake
 
@@ -150,7 +155,7 @@ class Listener:
         control = Control(hello.runner_id, transport)
         self._controls[hello.runner_id] = control
         self.on_connect(hello.runner_id)
-        self._on_report(hello.runner_id, {"op": "state", "state": hello.state})
+        self._on_report(hello.runner_id, {"op": "state", "state": hello.state, "health": hello.health})
         return control
 
     def control_lost(self, control: Control) -> None:
@@ -159,10 +164,10 @@ class Listener:
             self._on_report(control.runner_id, {"op": "gone"})
 
     def control_said(self, control: Control, body: dict[str, Any]) -> None:
-        if body.get("op") == "pong":
-            future = self._pings.get((control.runner_id, int(body.get("id", 0))))
+        if body.get("op") in _ANSWERS:
+            future = self._questions.get((control.runner_id, int(body.get("id", 0))))
             if future is not None and not future.done():
-                future.set_result(None)
+                future.set_result(body)
             return
         self._on_report(control.runner_id, body)
 

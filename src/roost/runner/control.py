@@ -45,6 +45,11 @@ class Control:
             if not self._send(body):
                 self._kept = body
 
+    def answer(self, body: dict[str, Any]) -> None:
+        """Tell the server what it asked, now or never: who asked is gone with the connection."""
+        with self._lock:
+            self._send(body)
+
     def finish(self, body: dict[str, Any] | None, wait_s: float = 2.0) -> None:
         """Send a last word, waiting for a connection for a moment, and hang up."""
         deadline = time.monotonic() + wait_s
@@ -85,7 +90,9 @@ class Control:
     def _open(self) -> tuple[socket.socket, frames.Reader]:
         sock = dial.connect_any(self._ticket.addresses)
         try:
-            hello = Hello("control", self._ticket.runner_id, self._ticket.token, LINK_VERSIONS, self._pid, self._runtime, self.state)
+            ticket = self._ticket
+            health = "usual" if ticket.spec.health_check is None else "declared"
+            hello = Hello("control", ticket.runner_id, ticket.token, LINK_VERSIONS, self._pid, self._runtime, self.state, health=health)
             sock.sendall(frames.frame(frames.HELLO, 0, json.dumps(hello.to_json()).encode()))
             reader = frames.Reader()
             sock.settimeout(30)

@@ -26,6 +26,7 @@ from roost.runner.dispatch import AsgiApp
 from roost.runner.keep import Keep, Listeners
 from roost.runner.load import Loaded, load_app, still_fits
 from roost.runner.logs import Output
+from roost.runner.probe import Prober
 from roost.wire.launch import LINK_VERSIONS, Hello, Ticket
 from roost.wire.session import Slots
 
@@ -55,6 +56,7 @@ class Host:
         """How long each part of the start took."""
         self._handle_exit: Callable[[], None] | None = None
         self._asgi: AsgiApp | None = None
+        self._prober: Prober | None = None
         self._keep = Keep(self._slots, output, Listeners(self._call_ended, self._tell_held, self._process_ends))
         self._connections: set[CallConnection] = set()
         self._newest: CallConnection | None = None
@@ -134,8 +136,11 @@ class Host:
             return EXIT_SETUP_FAILED
         os.environ["FAL_RUNNER_STATE"] = os.environ["ROOST_RUNNER_STATE"] = "RUNNING"
         self._serving = True
-        self._control.state = "READY"
-        self._dial()
+        self._prober = Prober(self._asgi, self._output, self._control.answer, self._process_ends)
+        if self._ticket.spec.health_check is None:
+            self._take_calls()
+        else:
+            self._control.report({"op": "state", "state": "CHECK"})
         await self._stopping.wait()
         await self._drain()
         os.environ["FAL_RUNNER_STATE"] = os.environ["ROOST_RUNNER_STATE"] = "TERMINATING"
@@ -166,6 +171,12 @@ class Host:
             await self._keep.emptied(_TAKEN_WAIT_S)
 
     # connections
+
+    def _take_calls(self) -> None:
+        """Also told a second time, by a server that did not hear how the first ended."""
+        if self._control.state != "READY":
+            self._control.state = "READY"
+            self._dial()
 
     def _dial(self) -> None:
         assert self._loop is not None
@@ -260,15 +271,16 @@ class Host:
         op = order.get("op")
         loop = self._loop
         if op == "ping":
-            reply = {"op": "pong", "id": order.get("id")}
-            if loop is not None:
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(self._control.report, reply)
+            self._on_loop(self._control.answer, {"op": "pong", "id": order.get("id")})
+        elif op == "health" and self._prober is not None:
+            self._on_loop(self._prober.ask, order)
+        elif op == "serve" and self._serving:
+            self._on_loop(self._take_calls)
         elif op == "stack":
-            self._control.report({"op": "stack", "id": order.get("id"), "text": stacks()})
+            self._control.answer({"op": "stack", "id": order.get("id"), "text": stacks()})
         elif op == "slots":
             self._slots.limit = max(1, int(order["limit"]))
-        elif op == "redial" and loop is not None and self._serving:
+        elif op == "redial" and loop is not None and self._control.state == "READY":
             loop.call_soon_threadsafe(self._dial)
         elif op == "shutdown":
             self._is_last_server = True
@@ -277,6 +289,11 @@ class Host:
         elif op == "refused":
             self._output.say(f"the server refused this runner: {order.get('reason')}")
             os.kill(os.getpid(), signal.SIGTERM)
+
+    def _on_loop(self, do: Callable[..., object], *args: Any) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed: the process ends
+                self._loop.call_soon_threadsafe(do, *args)
 
     def _begin_drain(self) -> None:
         self._slots.draining = True

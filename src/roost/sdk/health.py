@@ -9,17 +9,19 @@ from dataclasses import dataclass
 class HealthCheck:
     """How an app's health endpoint is probed: `@roost.endpoint("/ready", health_check=roost.HealthCheck(timeout_seconds=10))`.
 
-    At most one endpoint has it, and it is not a websocket. Without one, readiness alone decides.
-    The declaration travels with the app; runners are probed by it once the server has health checks.
+    At most one endpoint has it, and it is not a websocket. A runner takes calls once the endpoint has answered with a status below 400, and is
+    then asked every 15 seconds, also while it has calls. A status of 400 and above, or no answer in time, is a failure. Without a declared
+    check a runner is ready when `setup()` has ended.
     """
 
     start_period_seconds: float = 30
-    """Failures of a runner younger than this are ignored; raised to startup_timeout if that is longer."""
+    """Failures of a runner that was started less than this ago are ignored; raised to startup_timeout if that is longer."""
     timeout_seconds: float = 5
     failure_threshold: int = 3
     """So many failures in a row replace the runner."""
     call_regularly: bool = True
-    """False: probed only when a response carries `x-fal-runner-health-check`."""
+    """False: once it is ready, it is probed only when a response carries `x-fal-runner-health-check: true`. One failure of such a check
+    ends the runner at once, whatever the other numbers say."""
     method: str = "POST"
 
     def __post_init__(self) -> None:

@@ -55,6 +55,7 @@ def build(server: Server, restart: Callable[[], Awaitable[None]]) -> Asgi:
             blobs=server.blobs,
             builds=_Builds(server),
             kill_runner=server.backend.kill,
+            health=server.health.last,
             assemble=server.assemble,
             recipe_of=server.recipe_of,
             has_runtime=server.has_runtime,

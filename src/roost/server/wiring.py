@@ -41,6 +41,7 @@ from roost.engines.dispatch.engine import DispatchEngine
 from roost.engines.dispatch.log_ends import LogEnds
 from roost.engines.fleet.engine import FleetEngine, Links
 from roost.engines.fleet.starting import Ground
+from roost.engines.health import HealthEngine, Line
 from roost.engines.prepare import PrepareEngine
 from roost.engines.rollout import RolloutEngine
 from roost.engines.templates import TemplatesEngine
@@ -191,6 +192,10 @@ class Server:
             self.board,
             self._ground(),
         )
+        self.health = HealthEngine(
+            store, clock, self.hints, self.directory, Line(self.listener.ask, self.listener.tell), self.defaults, random.random
+        )
+        self.fleet.on_wish, self.fleet.unready, self.health.on_fate = self.health.on_wish, self.health.unready, self.fleet.on_fate
         self.rollout = RolloutEngine(store, clock, self.hints, self.defaults, self.fleet.no_room, self.fleet.tally, _trial_budget(settings))
         self.backend.subscribe(self.fleet.on_exit)
         self.board.on_demand = lambda application: self.hints.give("fleet")
@@ -275,7 +280,7 @@ class Server:
 
     async def stop_engines(self) -> None:
         """Decide nothing any more, then let go of the store."""
-        for part in (self.dispatch, self.fleet, self.prepare, self.upkeep, self.webhooks):
+        for part in (self.dispatch, self.health, self.fleet, self.prepare, self.upkeep, self.webhooks):
             await part.stop()
         if self.templates is not None:
             await self.templates.stop()
@@ -444,6 +449,7 @@ class Server:
 
     def _reported(self, runner_id: str, body: dict[str, Any]) -> None:
         self.fleet.on_report(runner_id, body)
+        self.health.on_report(runner_id, body)
 
     def _ground(self) -> Ground:
         return Ground(

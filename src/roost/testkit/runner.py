@@ -54,6 +54,8 @@ class FakeRunner:
             self.slots, Output(), Listeners(self._tell_held, self._tell_held, lambda: None), now_s=lambda: around.now_ms() / 1000
         )
         self.state = "SETUP"
+        self.checked_ms: list[int] = []
+        """When its health was asked."""
         self.calls = 0
         """Handlers that run now, those that take no slot included."""
         self.ended = asyncio.Event()
@@ -68,6 +70,12 @@ class FakeRunner:
         self._rested = asyncio.Event()
         self._terminated = False
         self.spawn(self._live())
+
+    @property
+    def _health(self) -> str:
+        if not self.script.knows_health:
+            return ""
+        return "usual" if self.launch.revision.spec.health_check is None else "declared"
 
     @property
     def leaving(self) -> bool:
@@ -123,9 +131,25 @@ class FakeRunner:
         elif self.script.setup_error:
             await self._control.finish({"op": "failed", "stage": "setup", "error": self.script.setup_error, "traceback": "", "hint": ""})
             self.end(code=_EXIT_SETUP_FAILED)
+        elif self._health == "declared":
+            self.state = "CHECK"
+            self._control.report({"op": "state", "state": "CHECK"})
         else:
+            await self._take_calls()
+
+    async def _take_calls(self) -> None:
+        if self.state != "READY":
             self.state = "READY"
             await self._dial()
+
+    async def _answer_check(self, order: dict[str, Any]) -> None:
+        nth = len(self.checked_ms)
+        self.checked_ms.append(self.around.now_ms())
+        answer = self.script.health(nth)
+        late = answer.after_ms >= order["timeout_ms"]
+        await self.sleep(order["timeout_ms"] if late else answer.after_ms)
+        result = {"status": 0, "detail": f"did not answer within {order['timeout_ms'] / 1000:g} s"} if late else {"status": answer.status}
+        self._control.answer({"op": "health", "id": order["id"], **result})
 
     def dial(self, protocol: asyncio.Protocol) -> PipeEnd:
         if self.deaf or self.frozen:
@@ -178,12 +202,17 @@ class FakeRunner:
         match body.get("op"):
             case "ping":
                 if not self.script.holds_loop:
-                    self._control.report({"op": "pong", "id": body["id"]})
+                    self._control.answer({"op": "pong", "id": body["id"]})
+            case "health":
+                if not self.script.holds_loop:
+                    self.spawn(self._answer_check(body))
+            case "serve":
+                self.spawn(self._take_calls())
             case "drain":
                 self.drain()
             case "slots":
                 self.slots.limit = int(body["limit"])
-            case "redial":
+            case "redial" if self.state == "READY":
                 self.spawn(self._dial())
             case _:
                 pass
@@ -192,7 +221,7 @@ class FakeRunner:
 
     def hello(self, kind: str) -> bytes:
         hello = Hello(
-            kind, self.id, self.launch.token, LINK_VERSIONS, self.pid, "fake", self.state, self.slots.limit, self.slots.in_use
+            kind, self.id, self.launch.token, LINK_VERSIONS, self.pid, "fake", self.state, self.slots.limit, self.slots.in_use, self._health
         )  # fmt: skip
         return frames.frame(frames.HELLO, 0, json.dumps(hello.to_json()).encode())
 
@@ -274,6 +303,11 @@ class _Control(asyncio.Protocol):
         else:
             self._kept = body
 
+    def answer(self, body: dict[str, Any]) -> None:
+        """Said now or never."""
+        if self._welcome:
+            self.report(body)
+
     async def finish(self, body: dict[str, Any]) -> None:
         """A last word, for which it waits two seconds for a connection."""
         self.report(body)
@@ -296,7 +330,11 @@ class _Control(asyncio.Protocol):
             elif kind == frames.REFUSED:
                 self._runner.terminate()
             elif kind == frames.CONTROL:
-                self._runner.order(json.loads(payload))
+                order = json.loads(payload)
+                self._runner.order(order)
+                if order.get("op") == "redial":
+                    # Whoever comes next gives the orders.
+                    self.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._welcome = False

@@ -73,6 +73,14 @@ def always(reply: Answer | Crash) -> Handler:
 PLAIN: Final = always(Answer())
 
 
+Health = Callable[[int], Answer]
+"""What the nth health check of a runner is answered, the first being 0; only status and `after_ms` matter."""
+
+
+def healthy(nth: int) -> Answer:
+    return Answer()
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """One runner, from its start to its end."""
@@ -89,6 +97,9 @@ class Script:
     """The signal that ends it when setup() would have ended."""
     ignores_sigterm: bool = False
     holds_loop: bool = False
-    """The app's event loop answers no ping."""
+    """The app's event loop answers no ping, and no health check."""
+    health: Health = healthy
+    knows_health: bool = True
+    """False: it is of a version that cannot be asked for its health, and takes calls when setup() has ended."""
     goes_away_on_sigterm: bool = True
     """False: it takes SIGTERM as its end, without a word and without waiting for its calls."""

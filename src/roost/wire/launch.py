@@ -4,9 +4,12 @@ The control connection carries CONTROL frames (frames.py) whose payload is one J
 
 runner -> server
     {"op": "state", "state": "SETUP"}                       the class is loaded, setup() begins
+    {"op": "state", "state": "CHECK"}                       setup() ended, and its app declares a health check: it waits for "serve"
     {"op": "state", "state": "READY", "ms": {stage: ms}}    setup() ended, calls may be sent; how long load, preload and setup took
     {"op": "failed", "stage": "load"|"preload"|"setup"|"serve", "error": text, "traceback": text, "hint": text}
     {"op": "pong", "id": n}                                 the app's own event loop has answered the ping
+    {"op": "health", "id": n, "status": code}               what the app answered to the question
+    {"op": "health", "id": n, "status": 0, "detail": text}  it did not: "it " and this
     {"op": "stack", "id": n, "text": str}
 runner -> server, on the newest call connection
     {"op": "held", "calls": n}                              so many slots are taken by calls of earlier servers still
@@ -15,6 +18,9 @@ server -> runner, on a call connection (link version 2; attempts are [request id
     {"op": "drop", "attempts": [...]}                       nobody wants these any more: cancel what runs, forget them
 server -> runner
     {"op": "ping", "id": n}                                 answered once the app's loop had its turn
+    {"op": "health", "id": n, "path": path, "method": name, "timeout_ms": n}
+                                                            call the app there and say what it answers; this takes no slot
+    {"op": "serve"}                                         after "CHECK": take calls
     {"op": "drain"}                                         take no new calls: every RESERVE is answered BUSY, GOAWAY goes out
     {"op": "slots", "limit": n}                             take so many calls at once from now on
     {"op": "redial"}                                        the server hands over: dial home again, keep this until it is closed
@@ -117,11 +123,13 @@ class Hello:
     pid: int
     runtime: str
     state: str = "SETUP"
-    """"SETUP" or "READY": a runner that dials home again after a crash of the server says how far it is."""
+    """"SETUP", "CHECK" or "READY": a runner that dials home again after a crash of the server says how far it is."""
     slots: int = 1
     """Calls that it takes at once."""
     held: int = 0
     """Slots taken by calls that a server before this one sent; a "held" order says when the number changes."""
+    health: str = ""
+    """Of a control connection: "declared" if its app declares a health check, "usual" if not; "": an older runner, which cannot be asked."""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -17,6 +17,7 @@ from roost.api.app import build_api
 from roost.api.parts import About, ApiParts, Reached
 from roost.builders.bundle import assemble
 from roost.core import recipe
+from roost.core.health import Last
 from roost.core.model import Alias, Key, Revision, RevisionState, Runner, RunnerState, Scale
 from roost.core.placement import DEFAULT_MACHINE_TYPES, Node
 from roost.data.blobs import Blobs
@@ -153,6 +154,7 @@ class World:
         self.builds = NoBuilds(folder)
         self.blobs = Blobs(folder / "blobs")
         self.killed: list[str] = []
+        self.health: dict[str, Last] = {}
         self.restarts = 0
         self.closing = asyncio.Event()
         self.ring = KeyRing(PEPPER)
@@ -175,6 +177,7 @@ class World:
                 blobs=self.blobs,
                 builds=self.builds,
                 kill_runner=self._kill,
+                health=self.health.get,
                 assemble=lambda manifest: assemble(folder / "bundles", manifest, self.blobs.path),
                 recipe_of=recipe_of,
                 has_runtime=lambda version: version == VERSION,

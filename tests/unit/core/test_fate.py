@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from roost.core.fate import Keep, ProbeLoop, Stop, after_response, classify_disconnect, describe_end
+from roost.core.fate import Check, Keep, ProbeLoop, Stop, after_response, classify_disconnect, describe_end
 from roost.wire.errors import CODES
 
 
@@ -30,6 +30,23 @@ def test_the_stop_header_ends_the_runner_with_any_status(status: int, value: str
 @pytest.mark.parametrize("value", ["0", "false", "FALSE"])
 def test_the_stop_header_can_forbid_the_end(status: int, value: str) -> None:
     assert after_response(status, value) == Keep()
+
+
+@pytest.mark.parametrize("value", ["true", "1", "yes", " True "])
+@pytest.mark.parametrize(("status", "stop"), [(200, None), (404, None), (500, None), (504, "0"), (503, "false")])
+def test_the_check_header_has_the_health_asked(status: int, stop: str | None, value: str) -> None:
+    assert after_response(status, stop, value) == Check("the app asked for a check with x-fal-runner-health-check", failed=status >= 500)
+
+
+@pytest.mark.parametrize("value", ["", "0", "false", " FALSE "])
+def test_a_check_header_that_says_no_changes_nothing(value: str) -> None:
+    assert after_response(200, None, value) == Keep()
+    assert after_response(500, None, value) == ProbeLoop("the app answered 500", failed=True)
+
+
+@pytest.mark.parametrize(("status", "stop"), [(503, None), (200, "1")])
+def test_nobody_checks_what_is_to_end_anyway(status: int, stop: str | None) -> None:
+    assert isinstance(after_response(status, stop, "true"), Stop)
 
 
 @pytest.mark.parametrize("value", ["", "yes", "2"])

@@ -51,6 +51,12 @@ def test_missing_runners_start_together_without_delay() -> None:
     assert look(Wanted("new", 3, "3 waiting"), runner()).actions == (Start("new", 2, "3 waiting"),)
 
 
+def test_a_start_that_only_its_health_check_held_up_says_what_that_answered() -> None:
+    late = replace(runner(state=RunnerState.SETUP, age_ms=60_001), checked="POST /ready answered 503")
+    reason = "its health check did not answer well within startup_timeout 60 s; the last time POST /ready answered 503"
+    assert only(look(Wanted("new"), late)) == Kill("r", reason, failed_start=True)
+
+
 def test_runners_that_are_starting_count_and_those_that_leave_do_not() -> None:
     assert look(WANTED1, runner(state=RunnerState.PENDING)).actions == ()
     assert look(WANTED1, runner(state=RunnerState.DRAINING, in_flight=1)).actions == (Start("new", 1, "1 waiting"),)

@@ -45,7 +45,7 @@ class Front:
         return Admitted("r", "rev", hello.slots) if hello.token == "t" else "the launch token is wrong"
 
     async def dial(self, kind: str = "control", *, token: str = "t", versions: tuple[int, ...] = LINK_VERSIONS, runner: str = "r"):
-        hello = Hello(kind, runner, token, versions, 1, "test", "READY", 4)
+        hello = Hello(kind, runner, token, versions, 1, "test", "READY", 4, health="declared")
         dialler = Dialler()
         end = pipe.connect(dialler, self.listener.newcomer())
         end.write(frames.frame(frames.HELLO, 0, json.dumps(hello.to_json()).encode()))
@@ -66,7 +66,7 @@ async def test_a_runner_with_its_token_is_welcome_and_its_state_is_reported() ->
     front = Front()
     dialler, _ = await front.dial()
     assert dialler.heard == [(frames.WELCOME, b"")]
-    assert front.reports == [("r", {"op": "state", "state": "READY"})]
+    assert front.reports == [("r", {"op": "state", "state": "READY", "health": "declared"})]
 
 
 async def test_a_call_connection_enters_the_directory_with_its_slots() -> None:
@@ -160,3 +160,18 @@ async def test_a_newer_call_connection_takes_the_place_of_the_older_one() -> Non
     old.close()
     await turn()
     assert len(front.directory.of_revision("rev")) == 1
+
+
+async def test_an_answer_to_a_question_of_the_server_before_is_nobodys() -> None:
+    front = Front()
+    dialler, end = await front.dial()
+    asked = asyncio.ensure_future(front.listener.ask("r", {"op": "health", "path": "/ready"}, 5))
+    await turn()
+    order = json.loads(dialler.heard[-1][1])
+    say(end, {"op": "health", "id": order["id"] - 1, "status": 503})
+    await turn()
+    assert not asked.done()
+    say(end, {"op": "health", "id": order["id"], "status": 200})
+    answer = await asked
+    assert answer is not None and answer["status"] == 200
+    assert [body["op"] for _, body in front.reports] == ["state"]

@@ -24,6 +24,7 @@ from roost.link import cancelling
 from roost.link.connection import CallConnection, QueuedExchange
 from roost.link.directory import Directory, Entry
 from roost.store import StoreClosed, StoreError
+from roost.web import fates
 from roost.web import headers as fields
 from roost.wire import frames, ids
 from roost.wire.errors import RoostError
@@ -334,8 +335,7 @@ class Attempt:
 
     def _begun_answering(self, head: ResponseHead) -> None:
         self._answer_began = True
-        stop = fields.find(head.headers, b"x-fal-stop-runner")
-        verdict = fate.after_response(head.status, stop.decode("latin-1") if stop is not None else None)
+        verdict = fates.of_response(head)
         if not isinstance(verdict, fate.Keep):
             self._ties.fate(self.runner_id, verdict)
         entry = self._ties.directory.get(self.runner_id)

@@ -75,6 +75,10 @@ class FleetEngine:
         self._stopped = False
         self.on_end: Callable[[str, str, bool], None] = lambda runner_id, reason, crashed: None
         """A runner has ended, why, and whether by itself: its exit was reported and nobody had told it to go."""
+        self.on_wish: Callable[[str, str], None] = lambda runner_id, why: None
+        """A response of this runner asks for a check of its health."""
+        self.unready: Callable[[str], str] = lambda runner_id: ""
+        """What its health check says of a runner that is not ready for that alone."""
         self.loop = Loop("fleet", hints, ("fleet",), self.round)
 
     async def adopt(self) -> None:
@@ -115,8 +119,7 @@ class FleetEngine:
 
     def on_fate(self, runner_id: str, verdict: fate.Fate) -> None:
         """The gateway: what an answer means for the runner that gave it."""
-        if isinstance(verdict, (fate.Stop, fate.ProbeLoop)) and verdict.failed:
-            self._tallies.failed(runner_id, verdict.reason)
+        self._tallies.judged(runner_id, verdict)
         match verdict:
             case fate.Stop(reason):
                 # At once, not in the next round: the next caller must not be sent to it.
@@ -127,7 +130,9 @@ class FleetEngine:
                     self._post(lambda: self._terminate(runner_id, reason))
             case fate.ProbeLoop(reason) if not self._stopped:
                 self._spawn_task(self._probe(runner_id, reason))
-            case fate.ProbeLoop() | fate.Keep():
+            case fate.Check(reason) if not self._stopped:
+                self.on_wish(runner_id, reason)
+            case fate.ProbeLoop() | fate.Check() | fate.Keep():
                 pass
 
     def lives(self, runner_id: str) -> bool:
@@ -295,6 +300,7 @@ class FleetEngine:
             unlinked_since_ms=known.unlinked_since_ms,
             stopped_since_ms=known.stopped_since_ms,
             grace_ms=self._grace_ms(revision),
+            checked=self.unready(runner.id) if state is RunnerState.SETUP else "",
         )
 
     async def _look_for_stopped(self, living: Sequence[Runner]) -> None:
@@ -411,6 +417,9 @@ class FleetEngine:
     async def _advanced(self, runner_id: str, state: str, now_ms: int) -> None:
         if state == "SETUP":
             await self._store.runners.move(runner_id, sources(RUNNER, RunnerEvent.SETUP_BEGAN), RunnerState.SETUP, "setup() runs", now_ms)
+        elif state == "CHECK":
+            before = (*sources(RUNNER, RunnerEvent.SETUP_BEGAN), RunnerState.SETUP)
+            await self._store.runners.move(runner_id, before, RunnerState.SETUP, "setup() has ended; its health check is asked", now_ms)
         elif state == "READY":
             runner = await self._store.runners.move(
                 runner_id, sources(RUNNER, RunnerEvent.READY), RunnerState.IDLE, "ready", now_ms, ready_ms=now_ms, idle_since_ms=now_ms

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from roost.core import fleet, trial
+from roost.core import fate, fleet, trial
 from roost.link.directory import Directory
 
 
@@ -33,16 +33,20 @@ class Tallies:
         self._runners: dict[str, _Count] = {}
         self._deaths: dict[str, _Deaths] = {}
 
-    def failed(self, runner_id: str, reason: str) -> None:
-        """A call of this runner ended in a 5xx, or overran its time."""
+    def judged(self, runner_id: str, verdict: fate.Fate) -> None:
+        """What an answer of this runner, or its health, means for it."""
         entry = self._directory.get(runner_id)
-        if entry is not None:
+        if entry is None or isinstance(verdict, fate.Keep):
+            return
+        if verdict.failed:
             count = self._runners.setdefault(runner_id, _Count(entry.revision_id))
             count.errors += 1
-            count.last_error = reason
+            count.last_error = verdict.reason
+        elif isinstance(verdict, fate.Stop) and verdict.unwell:
+            self.died(entry.revision_id, verdict.reason)
 
     def died(self, revision_id: str, reason: str) -> None:
-        """A runner that was ready ended, and nobody had told it to."""
+        """A runner that was ready ended, and nobody had told it to; or is as good as dead."""
         deaths = self._deaths.setdefault(revision_id, _Deaths())
         deaths.count += 1
         deaths.last = reason.partition("\n")[0]
