@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -63,6 +63,11 @@ def fixed(cold_ms: int) -> Starts:
     return lambda number, now_ms, living: Ready(cold_ms)
 
 
+def recorded(cold_ms: Sequence[int]) -> Starts:
+    """Starts take as long as these did, one after the other and then from the first again. At least one."""
+    return lambda number, now_ms, living: Ready(cold_ms[(number - 1) % len(cold_ms)])
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What the world does."""
@@ -70,6 +75,8 @@ class Ground:
     starts: Starts
     revision_grace_ms: int = 0
     """From SIGTERM to the end of a runner without calls."""
+    ready: int = 0
+    """Runners that are there when it begins; of those that the policy wants at rest none is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +102,7 @@ class Outcome:
 
     def wait_ms(self, quantile: float) -> int:
         """The wait that this share of the calls did not exceed; 0 when there were none."""
-        if not self.waits_ms:
-            return 0
-        ordered = sorted(self.waits_ms)
-        return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]
+        return quantile_of(sorted(self.waits_ms), quantile)
 
     @property
     def runner_ms(self) -> int:
@@ -108,12 +112,21 @@ class Outcome:
     @property
     def peak(self) -> int:
         """The most runners that existed at once."""
-        moments = sorted([(life.started_ms, 1) for life in self.lives] + [(life.ended_ms, -1) for life in self.lives])
-        living = most = 0
-        for _, change in moments:
-            living += change
-            most = max(most, living)
-        return most
+        return most_at_once([(life.started_ms, life.ended_ms) for life in self.lives])
+
+
+def quantile_of(ordered: Sequence[int], quantile: float) -> int:
+    """Of sorted numbers; 0 when there are none."""
+    return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] if ordered else 0
+
+
+def most_at_once(spans: Sequence[tuple[int, int]]) -> int:
+    """How many of these (begin, end) there were at once, at most."""
+    living = most = 0
+    for _, change in sorted([(begin, 1) for begin, _ in spans] + [(end, -1) for _, end in spans]):
+        living += change
+        most = max(most, living)
+    return most
 
 
 @dataclass(slots=True)
@@ -151,9 +164,14 @@ class _Runner:
         )
 
 
-def run(arrivals: Iterable[Arrival], policy: Scale, ground: Ground, *, until_ms: int | None = None) -> Outcome:
-    """Replay the arrivals (in order of time). Ends at `until_ms`, or when every call was served and every surplus runner has gone."""
-    return _Replay(policy, ground).run(sorted(arrivals, key=lambda arrival: arrival.at_ms), until_ms)
+def run(
+    arrivals: Iterable[Arrival], policy: Scale, ground: Ground, *, from_ms: int | None = None, until_ms: int | None = None
+) -> Outcome:
+    """Replay the arrivals (in order of time).
+
+    Begins at `from_ms`, or with the first of them. Ends at `until_ms`, or when every call was served and every surplus runner has gone.
+    """
+    return _Replay(policy, ground).run(sorted(arrivals, key=lambda arrival: arrival.at_ms), from_ms, until_ms)
 
 
 # Events at one moment come in this order: slots are given back before they are asked for, and decisions see what has happened.
@@ -183,12 +201,14 @@ class _Replay:
     look_at_ms: int | None = None
     room_at_ms: int = 0
 
-    def run(self, arrivals: list[Arrival], until_ms: int | None) -> Outcome:
+    def run(self, arrivals: list[Arrival], from_ms: int | None, until_ms: int | None) -> Outcome:
         self.waits, self.left = [-1] * len(arrivals), len(arrivals)
         for number, arrival in enumerate(arrivals):
             self._at(arrival.at_ms, _ARRIVES, str(number))
-        if arrivals:
-            self.now_ms = arrivals[0].at_ms
+        if from_ms is not None or arrivals:
+            self.now_ms = arrivals[0].at_ms if from_ms is None else from_ms
+        for number in range(min(self.ground.ready, self.policy.max_concurrency)):
+            self._there(number)
         self._decide(arrivals)
         while self.events and (until_ms is None or self.events[0][0] <= until_ms):
             self.now_ms, kind, _, which = heapq.heappop(self.events)
@@ -327,6 +347,13 @@ class _Replay:
         )
         self.runners[runner.id] = runner
         self._at(self.now_ms + become.after_ms, _READY if isinstance(become, Ready) else _FAILED, runner.id)
+
+    def _there(self, number: int) -> None:
+        """A runner from before the beginning, which has been of use."""
+        slots = max(1, self.policy.max_multiplexing)
+        runner = _Runner(f"b{number}", RunnerState.IDLE, self.now_ms, self.now_ms, slots, self.now_ms, self.now_ms, served=1)
+        self.runners[runner.id] = runner
+        self._recount()
 
     def _move(self, runner: _Runner, state: RunnerState, reason: str) -> None:
         runner.state, runner.since_ms, runner.reason = state, self.now_ms, reason

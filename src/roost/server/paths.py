@@ -59,6 +59,11 @@ class Paths:
         """What apps keep: model caches."""
         return self.state / "data"
 
+    @property
+    def traffic(self) -> Path:
+        """When calls came and how long they took, for `roost simulate`."""
+        return self.state / "traffic"
+
     def make(self) -> None:
         for folder in (
             self.state,
@@ -71,6 +76,7 @@ class Paths:
             self.spool,
             self.payloads,
             self.data,
+            self.traffic,
         ):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)

@@ -28,6 +28,7 @@ from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
 from roost.data.payloads import Payloads
 from roost.data.request_logs import RequestLogs
+from roost.data.traffic import Traffic
 from roost.demand.births import Births
 from roost.demand.board import Board
 from roost.demand.queue import Queue
@@ -41,6 +42,7 @@ from roost.engines.fleet.starting import Ground
 from roost.engines.prepare import PrepareEngine
 from roost.engines.rollout import RolloutEngine
 from roost.engines.templates import TemplatesEngine
+from roost.engines.traffic import TrafficEngine
 from roost.engines.upkeep import Retention, UpkeepEngine
 from roost.gateway.app import Gateway
 from roost.gateway.forward import Successor
@@ -175,6 +177,9 @@ class Server:
             folder=str(paths.spool),
         )
         self.dispatch = DispatchEngine(store, self.hints, self.directory, self._ties(), self.fleet.lives)
+        self.traffic = Traffic(paths.traffic)
+        self.recording = TrafficEngine(self.traffic, clock, self.hints, int(settings.traffic_days * 86_400_000))
+        self.slots.on_served = self.traffic.note
         self.submits.at_once = self._at_once
         self.slots.queue, self.slots.grant = self.queue, self.dispatch.granted
         self.board.queued = self.queue.oldest
@@ -215,6 +220,7 @@ class Server:
             self.upkeep.log_space,
             self.upkeep.requests,
             self.upkeep.retention,
+            self.recording.loop,
         ):
             loop.start()
         if self.templates is not None:
@@ -237,6 +243,7 @@ class Server:
         for loop in (self.rollout.loop, *self._views):
             await loop.stop()
         await self.builds.stop()
+        await self.recording.stop()
         await self.queue.close()
         await self.store.close()
 
@@ -261,6 +268,8 @@ class Server:
     async def close(self) -> None:
         await self.http.close()
         self.listener.close()
+        # Calls that ended after the engines did, during a planned restart.
+        await self.recording.stop()
 
     # the durable queue
 
@@ -271,7 +280,9 @@ class Server:
             directory=self.directory,
             timeouts=self.calls.timeouts,
             now_ms=self.clock.now_ms,
-            give_back=lambda application, entry, busy: self.slots.give_back(application, entry, busy=busy, queued=True),
+            give_back=lambda application, entry, busy, times: self.slots.give_back(
+                application, entry, busy=busy, queued=True, times=times
+            ),
             fate=self.fleet.on_fate,
             timed_out=self.fleet.on_timeout,
             request_timeout_ms=self._request_timeout_ms,

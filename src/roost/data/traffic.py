@@ -1,0 +1,127 @@
+"""What came, in numbers: when each call arrived, how long it waited for a runner, and how long it held its slot there.
+
+traffic/<owner>/<app>/<YYYY-MM-DDTHH>.bin     one file an hour (UTC) of arrivals, 16 bytes a call: arrived, in ms since 1970; waited; held, in ms
+
+`roost simulate` replays it. It is no promise, like what runners print: a crash loses the last seconds, a damaged record is skipped, and what
+is old or too much goes, the oldest first. So nothing here is synced, and nobody who is called waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from itertools import islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from roost.core.whatif import Call
+
+HOUR_MS: Final = 3_600_000
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Of one app: four million calls."""
+_MOST_NOTED: Final = 200_000
+"""Calls that may wait to be written. A disk that hangs must not fill the memory."""
+_PORTION: Final = 500
+_RECORD: Final = struct.Struct("<QII")
+_LONGEST_MS: Final = 2**32 - 1
+
+
+class Served(NamedTuple):
+    """One call whose slot is free again, as it is noted: moments, in ms."""
+
+    application: str
+    arrived_ms: int
+    sent_ms: int
+    """It got its slot, and was sent to a runner."""
+    ended_ms: int
+
+
+class Traffic:
+    """The records below one folder. `note` is for the event loop, `write`, `prune` and `read` are for threads and other processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._noted: list[tuple[str, int, int, int]] = []
+        self.note = self._noted.append
+        """Take in one call, as the fields of `Served`. A list's own method: this is on the path of every call."""
+
+    def take(self) -> list[tuple[str, int, int, int]]:
+        """What was noted since the last time. The oldest calls of a flood are forgotten."""
+        taken = self._noted[-_MOST_NOTED:]
+        self._noted.clear()
+        return taken
+
+    def write(self, calls: Iterable[tuple[str, int, int, int]]) -> None:
+        """Append them to their files. Raises OSError; what was not written then is lost."""
+        files: dict[tuple[str, int], list[bytes]] = defaultdict(list)
+        for application, arrived_ms, sent_ms, ended_ms in calls:
+            waited, held = (min(max(0, ms), _LONGEST_MS) for ms in (sent_ms - arrived_ms, ended_ms - sent_ms))
+            files[application, arrived_ms // HOUR_MS].append(_RECORD.pack(arrived_ms, waited, held))
+        for (application, hour), records in files.items():
+            _append(self._folder / application / _name(hour), b"".join(records))
+
+    def read(self, application: str, since_ms: int, until_ms: int, most: int) -> list[Call]:
+        """The newest `most` calls that arrived from `since_ms` on and before `until_ms`, in the order in which they came."""
+        calls: list[Call] = []
+        for hour in reversed(range(since_ms // HOUR_MS, -(-until_ms // HOUR_MS))):
+            found = [call for call in _calls(self._folder / application / _name(hour), hour) if since_ms <= call.at_ms < until_ms]
+            found.sort(key=lambda call: call.at_ms)
+            calls = found[-(most - len(calls)) :] + calls
+            if len(calls) >= most:
+                break
+        return calls
+
+    def prune(self, before_ms: int, most_bytes: int = MOST_BYTES) -> None:
+        """Remove files of hours that ended before `before_ms`, then an app's oldest until it has no more than `most_bytes`."""
+        oldest = _name(before_ms // HOUR_MS)
+        for app in self._folder.glob("*/*"):
+            left = most_bytes
+            for file in sorted(app.glob("*.bin"), reverse=True):
+                left -= file.stat().st_size
+                if file.name < oldest or left < 0:
+                    file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # there is something in it
+                app.rmdir()
+
+
+def portions(calls: list[tuple[str, int, int, int]]) -> Iterator[list[tuple[str, int, int, int]]]:
+    """Small enough that a thread which writes one never keeps the event loop from running for longer than a switch takes anyway."""
+    rest = iter(calls)
+    while portion := list(islice(rest, _PORTION)):
+        yield portion
+
+
+def _append(path: Path, records: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Appended: during a planned restart the server that leaves writes the last of its calls beside the new one.
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(fd).st_size
+        if size % _RECORD.size:
+            # Half a record, left by a crash or a full disk, would turn all that follow it into nonsense.
+            os.ftruncate(fd, size - size % _RECORD.size)
+        if size + len(records) <= MOST_BYTES:
+            os.write(fd, records)
+    finally:
+        os.close(fd)
+
+
+def _calls(path: Path, hour: int) -> Iterator[Call]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    begin, end = hour * HOUR_MS, (hour + 1) * HOUR_MS
+    whole = memoryview(data)[: len(data) // _RECORD.size * _RECORD.size]
+    for at_ms, wait_ms, service_ms in _RECORD.iter_unpack(whole):
+        # Power loss leaves zeros where bytes were on their way.
+        if begin <= at_ms < end:
+            yield Call(at_ms, wait_ms, service_ms)
+
+
+def _name(hour: int) -> str:
+    return f"{datetime.fromtimestamp(hour * 3600, timezone.utc):%Y-%m-%dT%H}.bin"
