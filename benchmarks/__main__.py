@@ -33,6 +33,7 @@ SUBJECTS = {
     "queue": "durable submits, results and polls; Celery and dramatiq (only with their flags)",
     "lost": "tasks that a kill -9 loses; BentoML's with --bentoml",
     "memory": "an idle server, many runners, many callers",
+    "simulate": "waits as they were beside waits as simulated",
     "slow_callers": "what slow callers cost the others",
     "peers": "the echo under LitServe, BentoML, Ray Serve (only with their flags)",
     "import_time": "import roost, roost --help",

@@ -18,6 +18,7 @@ from roost.api.requests import RequestCalls
 from roost.api.routes import May, Table
 from roost.api.runners import RunnerCalls
 from roost.api.runs import RunCalls
+from roost.api.simulate import SimulateCalls
 from roost.api.system import SystemCalls
 from roost.api.watch import Watched
 from roost.kit import log
@@ -42,6 +43,7 @@ def build_api(parts: ApiParts) -> Asgi:
         RunnerCalls(parts),
         RequestCalls(parts),
         QueueCalls(parts),
+        SimulateCalls(parts),
         KeyCalls(parts),
         BuildCalls(parts),
     )

@@ -164,9 +164,7 @@ class _Runner:
         )
 
 
-def run(
-    arrivals: Iterable[Arrival], policy: Scale, ground: Ground, *, from_ms: int | None = None, until_ms: int | None = None
-) -> Outcome:
+def run(arrivals: Iterable[Arrival], policy: Scale, ground: Ground, *, from_ms: int | None = None, until_ms: int | None = None) -> Outcome:
     """Replay the arrivals (in order of time).
 
     Begins at `from_ms`, or with the first of them. Ends at `until_ms`, or when every call was served and every surplus runner has gone.

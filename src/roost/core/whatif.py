@@ -95,7 +95,7 @@ def replayed(past: Past, scale: Scale) -> Figures:
     arrivals = [Arrival(call.at_ms, call.service_ms) for call in past.calls]
     ground = Ground(simulation.recorded(past.cold_ms or (UNKNOWN_COLD_MS,)), ready=max(past.ready, _at_rest(scale)))
     outcome = simulation.run(arrivals, scale, ground, from_ms=past.since_ms, until_ms=past.until_ms)
-    starts = sum(1 for life in outcome.lives if life.ready_ms is None or life.ready_ms > life.started_ms or life.started_ms > past.since_ms)
+    starts = sum(1 for life in outcome.lives if life.ready_ms != life.started_ms)  # those that were there were ready at once
     return _figures(outcome.waits_ms, outcome.unserved, starts, [(life.started_ms, life.ended_ms) for life in outcome.lives])
 
 

@@ -67,6 +67,7 @@ from roost.link.listener import Admitted, Listener
 from roost.server.machine import this_node
 from roost.server.paths import Paths
 from roost.server.settings import Settings
+from roost.server.simulations import Simulations
 from roost.store import Store
 from roost.web.answers import Asgi
 from roost.web.auth import KeyRing, hash_secret
@@ -180,6 +181,7 @@ class Server:
         self.traffic = Traffic(paths.traffic)
         self.recording = TrafficEngine(self.traffic, clock, self.hints, int(settings.traffic_days * 86_400_000))
         self.slots.on_served = self.traffic.note
+        self.simulations = Simulations(spawner, paths.traffic, paths.spool, self.recording.round)
         self.submits.at_once = self._at_once
         self.slots.queue, self.slots.grant = self.queue, self.dispatch.granted
         self.board.queued = self.queue.oldest
@@ -280,9 +282,7 @@ class Server:
             directory=self.directory,
             timeouts=self.calls.timeouts,
             now_ms=self.clock.now_ms,
-            give_back=lambda application, entry, busy, times: self.slots.give_back(
-                application, entry, busy=busy, queued=True, times=times
-            ),
+            give_back=lambda application, entry, busy, times: self.slots.give_back(application, entry, busy=busy, queued=True, times=times),
             fate=self.fleet.on_fate,
             timed_out=self.fleet.on_timeout,
             request_timeout_ms=self._request_timeout_ms,
