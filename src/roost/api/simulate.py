@@ -88,6 +88,8 @@ def _wished(body: dict[str, Any]) -> list[dict[str, Any]]:
     if not body:
         return [dict(wish) for wish in _USUAL]
     choices = [value if isinstance(value, list) and name != "machine_types" else [value] for name, value in body.items()]
+    if empty := [name for name, values in zip(body, choices, strict=True) if not values]:
+        raise RoostError("unprocessable", f"{empty[0]} needs at least one value")
     if math.prod(map(len, choices)) > MOST_VARIANTS:
         raise RoostError("unprocessable", f"these are more than {MOST_VARIANTS} combinations of settings", hint="Ask for fewer at once.")
     return [dict(zip(body, values, strict=True)) for values in itertools.product(*choices)]
