@@ -25,7 +25,6 @@ from roost.web.auth import KeyRing
 from roost.wire.manifest import Manifest
 from roost.wire.spec import AppSpec
 
-
 Simulate = Callable[[str, int, int, list[Lived], list[Scale]], Awaitable[dict[str, Any]]]
 """(application, since_ms, until_ms, its runners, the settings to replay with) -> what `server.replay` answers. Raises RoostError."""
 

@@ -28,6 +28,7 @@ class Call(NamedTuple):
     at_ms: int
     wait_ms: int
     service_ms: int
+    queued: bool = False
 
 
 class Lived(NamedTuple):
@@ -92,7 +93,7 @@ def measured(past: Past) -> Figures:
 
 def replayed(past: Past, scale: Scale) -> Figures:
     """As it would have been with these settings."""
-    arrivals = [Arrival(call.at_ms, call.service_ms) for call in past.calls]
+    arrivals = [Arrival(call.at_ms, call.service_ms, call.queued) for call in past.calls]
     ground = Ground(simulation.recorded(past.cold_ms or (UNKNOWN_COLD_MS,)), ready=max(past.ready, _at_rest(scale)))
     outcome = simulation.run(arrivals, scale, ground, from_ms=past.since_ms, until_ms=past.until_ms)
     starts = sum(1 for life in outcome.lives if life.ready_ms != life.started_ms)  # those that were there were ready at once

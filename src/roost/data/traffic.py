@@ -1,6 +1,7 @@
 """What came, in numbers: when each call arrived, how long it waited for a runner, and how long it held its slot there.
 
-traffic/<owner>/<app>/<YYYY-MM-DDTHH>.bin     one file an hour (UTC) of arrivals, 16 bytes a call: arrived, in ms since 1970; waited; held, in ms
+traffic/<owner>/<app>/<YYYY-MM-DDTHH>.bin     one file an hour (UTC) of arrivals, 16 bytes a call: arrived, in ms since 1970, with
+                                              the highest bit set if through the queue; waited; held, in ms
 
 `roost simulate` replays it. It is no promise, like what runners print: a crash loses the last seconds, a damaged record is skipped, and what
 is old or too much goes, the oldest first. So nothing here is synced, and nobody who is called waits for it.
@@ -27,7 +28,11 @@ _MOST_NOTED: Final = 200_000
 """Calls that may wait to be written. A disk that hangs must not fill the memory."""
 _PORTION: Final = 500
 _RECORD: Final = struct.Struct("<QII")
+_QUEUED: Final = 1 << 63
 _LONGEST_MS: Final = 2**32 - 1
+
+
+_Fields = tuple[str, int, int, int, bool]
 
 
 class Served(NamedTuple):
@@ -38,6 +43,7 @@ class Served(NamedTuple):
     sent_ms: int
     """It got its slot, and was sent to a runner."""
     ended_ms: int
+    queued: bool = False
 
 
 class Traffic:
@@ -45,22 +51,22 @@ class Traffic:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._noted: list[tuple[str, int, int, int]] = []
+        self._noted: list[_Fields] = []
         self.note = self._noted.append
-        """Take in one call, as the fields of `Served`. A list's own method: this is on the path of every call."""
+        """Take in one call. A list's own method, and a bare tuple: this is on the path of every call."""
 
-    def take(self) -> list[tuple[str, int, int, int]]:
+    def take(self) -> list[_Fields]:
         """What was noted since the last time. The oldest calls of a flood are forgotten."""
         taken = self._noted[-_MOST_NOTED:]
         self._noted.clear()
         return taken
 
-    def write(self, calls: Iterable[tuple[str, int, int, int]]) -> None:
+    def write(self, calls: Iterable[_Fields]) -> None:
         """Append them to their files. Raises OSError; what was not written then is lost."""
         files: dict[tuple[str, int], list[bytes]] = defaultdict(list)
-        for application, arrived_ms, sent_ms, ended_ms in calls:
+        for application, arrived_ms, sent_ms, ended_ms, queued in calls:
             waited, held = (min(max(0, ms), _LONGEST_MS) for ms in (sent_ms - arrived_ms, ended_ms - sent_ms))
-            files[application, arrived_ms // HOUR_MS].append(_RECORD.pack(arrived_ms, waited, held))
+            files[application, arrived_ms // HOUR_MS].append(_RECORD.pack(arrived_ms | _QUEUED * queued, waited, held))
         for (application, hour), records in files.items():
             _append(self._folder / application / _name(hour), b"".join(records))
 
@@ -88,7 +94,7 @@ class Traffic:
                 app.rmdir()
 
 
-def portions(calls: list[tuple[str, int, int, int]]) -> Iterator[list[tuple[str, int, int, int]]]:
+def portions(calls: list[_Fields]) -> Iterator[list[_Fields]]:
     """Small enough that a thread which writes one never keeps the event loop from running for longer than a switch takes anyway."""
     rest = iter(calls)
     while portion := list(islice(rest, _PORTION)):
@@ -117,10 +123,11 @@ def _calls(path: Path, hour: int) -> Iterator[Call]:
         return
     begin, end = hour * HOUR_MS, (hour + 1) * HOUR_MS
     whole = memoryview(data)[: len(data) // _RECORD.size * _RECORD.size]
-    for at_ms, wait_ms, service_ms in _RECORD.iter_unpack(whole):
+    for moment, wait_ms, service_ms in _RECORD.iter_unpack(whole):
+        at_ms, queued = moment & ~_QUEUED, bool(moment & _QUEUED)
         # Power loss leaves zeros where bytes were on their way.
         if begin <= at_ms < end:
-            yield Call(at_ms, wait_ms, service_ms)
+            yield Call(at_ms, wait_ms, service_ms, queued)
 
 
 def _name(hour: int) -> str:

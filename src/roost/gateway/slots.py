@@ -36,8 +36,8 @@ class Slots:
         self.grant: Callable[[str, Entry], bool] = lambda application, entry: False
         """(application, runner with a reserved slot): this is the queue's; it takes what is `next` there, and gives the slot back with `queued=True`.
         False: nothing in the queue may go to this runner now; the slot is free again."""
-        self.on_served: Callable[[tuple[str, int, int, int]], object] = lambda call: None
-        """(application, when it arrived, when it was sent, now) of each call that ran, when its slot is free again."""
+        self.on_served: Callable[[tuple[str, int, int, int, bool]], object] = lambda call: None
+        """(application, when it arrived, when it was sent, now, whether it was queued) of each call that ran, when its slot is free again."""
         directory.on_free = self._freed
         routes.on_switch = lambda route: self.pump(route.application)
         board.on_outlook = self.judge
@@ -112,7 +112,7 @@ class Slots:
             self._directory.refused(entry, self._now_ms())
         now_ms = self._now_ms()
         if times is not None and not busy:
-            self.on_served((application, *times, now_ms))
+            self.on_served((application, *times, now_ms, queued))
         self._directory.gave_back(entry, now_ms)
 
     def pump(self, application: str) -> None:
