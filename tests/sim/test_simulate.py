@@ -66,10 +66,11 @@ async def test_replayed_with_the_same_settings_the_past_comes_out_as_it_was(
 ) -> None:
     # Worlds share a folder: a name of its own for each.
     name = f"simulated-{trace.__name__.replace('_', '-')}-{int(queued)}-{int(world.over_http)}"
-    settings = {"keep_alive_ms": keep_alive_s * 1_000, "max_concurrency": 4}
-    await world.app(*(Script(answer=as_told, setup_ms=ms) for ms in (400, 1_500, 900)), name=name, **settings)
+    scale = Scale(keep_alive_ms=keep_alive_s * 1_000, max_concurrency=4)
+    scripts = (Script(answer=as_told, setup_ms=ms) for ms in (400, 1_500, 900))
+    await world.app(*scripts, name=name, keep_alive_ms=scale.keep_alive_ms, max_concurrency=scale.max_concurrency)
     past = await lived(world, name, trace, queued=queued)
-    was, would = measured(past), replayed(past, Scale(**settings))
+    was, would = measured(past), replayed(past, scale)
     assert was.calls == would.calls == len(list(trace(random.Random(7)))) and would.unserved == 0
     assert was.wait_p95_ms > 200
     assert would.wait_p95_ms == pytest.approx(was.wait_p95_ms, rel=0.15)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -30,9 +30,8 @@ _PORTION: Final = 500
 _RECORD: Final = struct.Struct("<QII")
 _QUEUED: Final = 1 << 63
 _LONGEST_MS: Final = 2**32 - 1
-
-
 _Fields = tuple[str, int, int, int, bool]
+"""Of `Served`."""
 
 
 class Served(NamedTuple):
@@ -51,13 +50,13 @@ class Traffic:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._noted: list[_Fields] = []
+        self._noted: deque[_Fields] = deque(maxlen=_MOST_NOTED)
         self.note = self._noted.append
-        """Take in one call. A list's own method, and a bare tuple: this is on the path of every call."""
+        """Take in one call. The collection's own method, and a bare tuple: this is on the path of every call."""
 
     def take(self) -> list[_Fields]:
         """What was noted since the last time. The oldest calls of a flood are forgotten."""
-        taken = self._noted[-_MOST_NOTED:]
+        taken = list(self._noted)
         self._noted.clear()
         return taken
 
@@ -94,7 +93,7 @@ class Traffic:
                 app.rmdir()
 
 
-def portions(calls: list[_Fields]) -> Iterator[list[_Fields]]:
+def portions(calls: Sequence[_Fields]) -> Iterator[list[_Fields]]:
     """Small enough that a thread which writes one never keeps the event loop from running for longer than a switch takes anyway."""
     rest = iter(calls)
     while portion := list(islice(rest, _PORTION)):

@@ -76,5 +76,5 @@ def test_a_disk_that_hangs_does_not_fill_the_memory(traffic: Traffic) -> None:
 
 
 def test_portions_are_all_of_it() -> None:
-    calls = [tuple(served(at_ms)) for at_ms in range(1_234)]
+    calls = [served(at_ms) for at_ms in range(1_234)]
     assert [call for portion in portions(calls) for call in portion] == calls

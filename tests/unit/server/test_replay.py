@@ -85,5 +85,3 @@ async def test_more_than_a_few_at_once_are_refused(folder: Path, spawner: LocalS
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
-
-
