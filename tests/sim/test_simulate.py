@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ async def test_replayed_with_the_same_settings_the_past_comes_out_as_it_was(
     scale = Scale(keep_alive_ms=keep_alive_s * 1_000, max_concurrency=4)
     scripts = (Script(answer=as_told, setup_ms=ms) for ms in (400, 1_500, 900))
     await world.app(*scripts, name=name, keep_alive_ms=scale.keep_alive_ms, max_concurrency=scale.max_concurrency)
-    past = await lived(world, name, trace, queued=queued)
+    past = dataclasses.replace(await lived(world, name, trace, queued=queued), scale=scale)
     was, would = measured(past), replayed(past, scale)
     assert was.calls == would.calls == len(list(trace(random.Random(7)))) and would.unserved == 0
     assert was.wait_p95_ms > 200

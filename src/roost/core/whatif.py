@@ -8,8 +8,9 @@ Replayed with the settings that were in force, the past should come out as it wa
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from roost.core import simulation
@@ -18,6 +19,10 @@ from roost.core.simulation import Arrival, Ground
 
 UNKNOWN_COLD_MS: Final = 1_000
 """How long a start takes of which none is on record."""
+LATEST_MS: Final = 500
+"""A start that came later than this after the call that it was for had to wait for something else: for room, for the end of another runner."""
+_LONGEST_LINE: Final = 10_000
+"""Waiting calls that are looked at for one start."""
 NOTICED_MS: Final = 5
 """A shorter wait is the server's own work, not the want of a runner."""
 
@@ -46,13 +51,18 @@ class Past:
     since_ms: int
     until_ms: int
     calls: tuple[Call, ...]
+    """In the order in which they came."""
     lives: tuple[Lived, ...]
+    scale: Scale = field(default_factory=Scale)
+    """The settings that were in force."""
 
     @property
     def cold_ms(self) -> tuple[int, ...]:
         """How long each start took, in their order: those of this time, or else earlier ones that are known."""
-        took = [(life.created_ms, life.ready_ms - life.created_ms) for life in sorted(self.lives) if life.ready_ms is not None]
-        return tuple(ms for at_ms, ms in took if self.since_ms <= at_ms < self.until_ms) or tuple(ms for _, ms in took)
+        began = [life for life in sorted(self.lives) if life.ready_ms is not None]
+        return _took([life for life in began if self.since_ms <= life.created_ms < self.until_ms], self.calls, self.scale) or _took(
+            began, (), self.scale
+        )
 
     @property
     def ready(self) -> int:
@@ -98,6 +108,32 @@ def replayed(past: Past, scale: Scale) -> Figures:
     outcome = simulation.run(arrivals, scale, ground, from_ms=past.since_ms, until_ms=past.until_ms)
     starts = sum(1 for life in outcome.lives if life.ready_ms != life.started_ms)  # those that were there were ready at once
     return _figures(outcome.waits_ms, outcome.unserved, starts, [(life.started_ms, life.ended_ms) for life in outcome.lives])
+
+
+def _took(began: Sequence[Lived], calls: Sequence[Call], scale: Scale) -> tuple[int, ...]:
+    """From the moment in which each of these runners was needed until it was ready.
+
+    The server notices a need, places a runner and writes it down before there is a row of it, and while it does that for one, the next waits:
+    next to nothing usually, a tenth of a second on a busy machine. So a start is counted from the call that it was for.
+    """
+    waited = [call for call in calls if call.wait_ms]
+    moments = [call.at_ms for call in waited]
+    longest_ms = max((call.wait_ms for call in waited), default=0)
+    took: list[int] = []
+    starting: list[int] = []
+    for life in began:
+        assert life.ready_ms is not None
+        at_ms = life.created_ms
+        before = bisect_right(moments, at_ms)
+        near = waited[max(bisect_left(moments, at_ms - longest_ms), before - _LONGEST_LINE) : before]
+        needing = [call.at_ms for call in near if call.at_ms + call.wait_ms > at_ms]
+        # Runners that start already are for the calls before.
+        starting = [ready_ms for ready_ms in starting if ready_ms > at_ms]
+        needed = needing[len(starting) * max(1, scale.max_multiplexing) :]
+        late_ms = at_ms - needed[0] - scale.scaling_delay_ms if needed else 0
+        took.append(life.ready_ms - at_ms + (late_ms if 0 <= late_ms <= LATEST_MS else 0))
+        starting.append(life.ready_ms)
+    return tuple(took)
 
 
 def _at_rest(scale: Scale) -> int:

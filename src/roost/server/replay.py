@@ -40,13 +40,16 @@ def question(folder: Path, application: str, since_ms: int, until_ms: int, lives
 
 
 def answer(asked: dict[str, Any], most_calls: int = MOST_CALLS) -> dict[str, Any]:
-    """`since_ms` of what was replayed (later than asked for when there are too many calls), the figures measured, and those of each scale."""
+    """`since_ms` of what was replayed (later than asked for when there are too many calls), the figures measured, and those of each scale.
+
+    The first of the scales is the one that was in force.
+    """
     scales = [Scale(**{**scale, "machine_types": tuple(scale["machine_types"])}) for scale in asked["scales"]]
     since_ms, until_ms = asked["since_ms"], asked["until_ms"]
     most = most_calls // max(1, len(scales))
     calls = Traffic(Path(asked["folder"])).read(asked["application"], since_ms, until_ms, most)
     since_ms = calls[0].at_ms if len(calls) == most else since_ms
-    past = Past(since_ms, until_ms, tuple(calls), tuple(Lived(*life) for life in asked["lives"]))
+    past = Past(since_ms, until_ms, tuple(calls), tuple(Lived(*life) for life in asked["lives"]), scales[0])
     begin = time.perf_counter()
     figures = [dataclasses.asdict(whatif.replayed(past, scale)) for scale in scales]
     return {

@@ -25,6 +25,28 @@ def test_starts_take_as_long_as_those_on_record_one_after_the_other() -> None:
     assert told.runner_ms == (700 + 100 + 10_000) * 2 + 300 + 100 + 10_000
 
 
+def test_a_start_is_counted_from_the_call_that_it_was_for() -> None:
+    # Two calls at once: the server came to the second start 100 ms later than to the first.
+    calls = (Call(1_000, 510, 900), Call(1_010, 690, 900))
+    lives = (Lived(1_010, 1_510, None), Lived(1_200, 1_700, None))
+    past = Past(0, 60_000, calls, lives)
+    assert past.cold_ms == (510, 690)
+    assert replayed(past, SCALE).wait_p99_ms == measured(past).wait_p99_ms == 690
+
+
+def test_what_a_start_waited_for_itself_is_no_part_of_it() -> None:
+    delayed = Scale(scaling_delay_ms=3_000)
+    assert Past(0, 60_000, (Call(1_000, 3_500, 9),), (Lived(4_002, 4_500, None),), delayed).cold_ms == (500,)
+    # There was no room for a minute.
+    assert Past(0, 90_000, (Call(1_000, 60_500, 9),), (Lived(61_000, 61_500, None),)).cold_ms == (500,)
+
+
+def test_calls_that_share_a_runner_need_one_start() -> None:
+    calls = tuple(Call(1_000 + number, 600, 9) for number in range(4))
+    lives = (Lived(1_001, 1_500, None), Lived(1_050, 1_550, None))
+    assert Past(0, 9_000, calls, lives, Scale(max_multiplexing=2)).cold_ms == (500, 548)
+
+
 def test_a_runner_that_was_there_takes_the_first_call_at_once() -> None:
     past = Past(10_000, 30_000, (Call(12_000, 0, 100),), (Lived(1_000, 2_000, None),))
     told = replayed(past, SCALE)
