@@ -33,7 +33,7 @@ COMMANDS = (
     Command("apps", "Apps", "See, scale, roll back and delete deployed apps, and read their logs.", also=("app",)),
     Command("requests", "Apps", "See, cancel and retry queued requests.", also=("request",)),
     Command("queue", "Apps", "See how long an app's queue is, and empty it.", also=("queues",)),
-    Command("simulate", "Apps", "See what other settings would have meant for an app's past traffic."),
+    Command("simulate", "Apps", "Replay an app's recorded calls with other settings: waits against runner time."),
     Command("runners", "Apps", "See and end the processes that serve apps.", also=("runner", "machine")),
     Command("up", "Server", "Start a server on this machine."),
     Command("restart", "Server", "Restart the server without losing a call."),

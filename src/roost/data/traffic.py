@@ -27,6 +27,7 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 _MOST_NOTED: Final = 200_000
 """Calls that may wait to be written. A disk that hangs must not fill the memory."""
 _PORTION: Final = 500
+_NAME: Final = "%Y-%m-%dT%H.bin"
 _RECORD: Final = struct.Struct("<QII")
 _QUEUED: Final = 1 << 63
 _LONGEST_MS: Final = 2**32 - 1
@@ -72,8 +73,10 @@ class Traffic:
     def read(self, application: str, since_ms: int, until_ms: int, most: int) -> list[Call]:
         """The newest `most` calls that arrived from `since_ms` on and before `until_ms`, in the order in which they came."""
         calls: list[Call] = []
-        for hour in reversed(range(since_ms // HOUR_MS, -(-until_ms // HOUR_MS))):
-            found = [call for call in _calls(self._folder / application / _name(hour), hour) if since_ms <= call.at_ms < until_ms]
+        first, last = _name(since_ms // HOUR_MS), _name(until_ms // HOUR_MS)
+        files = [file for file in (self._folder / application).glob("*.bin") if first <= file.name <= last]
+        for file in sorted(files, reverse=True):
+            found = [call for call in _calls(file) if since_ms <= call.at_ms < until_ms]
             found.sort(key=lambda call: call.at_ms)
             calls = found[-(most - len(calls)) :] + calls
             if len(calls) >= most:
@@ -115,19 +118,23 @@ def _append(path: Path, records: bytes) -> None:
         os.close(fd)
 
 
-def _calls(path: Path, hour: int) -> Iterator[Call]:
+def _calls(path: Path) -> Iterator[Call]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return
-    begin, end = hour * HOUR_MS, (hour + 1) * HOUR_MS
+    begin = _hour(path.name) * HOUR_MS
     whole = memoryview(data)[: len(data) // _RECORD.size * _RECORD.size]
     for moment, wait_ms, service_ms in _RECORD.iter_unpack(whole):
         at_ms, queued = moment & ~_QUEUED, bool(moment & _QUEUED)
         # Power loss leaves zeros where bytes were on their way.
-        if begin <= at_ms < end:
+        if begin <= at_ms < begin + HOUR_MS:
             yield Call(at_ms, wait_ms, service_ms, queued)
 
 
+def _hour(name: str) -> int:
+    return int(datetime.strptime(name, _NAME).replace(tzinfo=timezone.utc).timestamp()) // 3600
+
+
 def _name(hour: int) -> str:
-    return f"{datetime.fromtimestamp(hour * 3600, timezone.utc):%Y-%m-%dT%H}.bin"
+    return datetime.fromtimestamp(hour * 3600, timezone.utc).strftime(_NAME)
