@@ -35,6 +35,7 @@ SUBJECTS = {
     "lost": "tasks that a kill -9 loses; BentoML's with --bentoml",
     "memory": "an idle server, many runners, many callers",
     "tls": "TLS on the port beside plain HTTP: calls, new connections, idle ones",
+    "simulate": "waits as they were beside waits as simulated",
     "slow_callers": "what slow callers cost the others",
     "peers": "the echo under LitServe, BentoML, Ray Serve (only with their flags)",
     "import_time": "import roost, roost --help",

@@ -20,6 +20,7 @@ from roost.api.requests import RequestCalls
 from roost.api.routes import May, Table
 from roost.api.runners import RunnerCalls
 from roost.api.runs import RunCalls
+from roost.api.simulate import SimulateCalls
 from roost.api.system import SystemCalls
 from roost.api.watch import Watched
 from roost.api.webhooks import WebhookCalls
@@ -47,6 +48,7 @@ def build_api(parts: ApiParts) -> Asgi:
         QueueCalls(parts),
         WebhookCalls(parts),
         AddressCalls(parts),
+        SimulateCalls(parts),
         KeyCalls(parts),
         BuildCalls(parts),
         LaidOutDoors(),

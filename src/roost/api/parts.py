@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from roost.core.health import Last
 from roost.core.model import Recipe, Scale
 from roost.core.placement import USUAL, MachineType, Node, Overcommit
+from roost.core.whatif import Lived
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
 from roost.data.payloads import Payloads
@@ -25,6 +26,9 @@ from roost.web.answers import Scope
 from roost.web.auth import KeyRing
 from roost.wire.manifest import Manifest
 from roost.wire.spec import AppSpec
+
+Simulate = Callable[[str, int, int, list[Lived], list[Scale]], Awaitable[dict[str, Any]]]
+"""(application, since_ms, until_ms, its runners, the settings to replay with) -> what `server.replay` answers. Raises RoostError."""
 
 
 class Pruned(Protocol):
@@ -144,6 +148,7 @@ class ApiParts:
     recipe_of: Callable[[AppSpec], tuple[Recipe, str]]
     has_runtime: Callable[[str], bool]
     """Whether runners of this version of roost can be started here."""
+    simulate: Simulate
     restart: Callable[[], Awaitable[None]]
     """Ask for a planned restart; answers when it has begun."""
     base_url: Callable[[Scope], str]

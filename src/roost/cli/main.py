@@ -35,6 +35,7 @@ COMMANDS = (
     Command("env", "Apps", "Print what points official clients at the server."),
     Command("webhooks", "Apps", "See which webhooks were delivered, and send them again.", also=("webhook",)),
     Command("queue", "Apps", "See how long an app's queue is, and empty it.", also=("queues",)),
+    Command("simulate", "Apps", "Replay an app's recorded calls with other settings: waits against runner time."),
     Command("runners", "Apps", "See and end the processes that serve apps.", also=("runner", "machine")),
     Command("up", "Server", "Start a server on this machine."),
     Command("restart", "Server", "Restart the server without losing a call."),

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final
 
-from roost.core import fleet, routing, scaling
+from roost.core import fairness, fleet, routing, scaling
+from roost.core.fairness import Shares, Side, Use
 from roost.core.model import Process, RunnerSeen, RunnerState, Scale
 
 REVISION: Final = "simulated"
@@ -31,6 +33,8 @@ class Arrival:
 
     at_ms: int
     service_ms: int
+    queued: bool = False
+    """It came through the durable queue, and takes turns with those that wait at a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,11 @@ def fixed(cold_ms: int) -> Starts:
     return lambda number, now_ms, living: Ready(cold_ms)
 
 
+def recorded(cold_ms: Sequence[int]) -> Starts:
+    """Starts take as long as these did, one after the other and then from the first again. At least one."""
+    return lambda number, now_ms, living: Ready(cold_ms[(number - 1) % len(cold_ms)])
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What the world does."""
@@ -70,6 +79,8 @@ class Ground:
     starts: Starts
     revision_grace_ms: int = 0
     """From SIGTERM to the end of a runner without calls."""
+    ready: int = 0
+    """Runners that are there when it begins; of those that the policy wants at rest none is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +106,7 @@ class Outcome:
 
     def wait_ms(self, quantile: float) -> int:
         """The wait that this share of the calls did not exceed; 0 when there were none."""
-        if not self.waits_ms:
-            return 0
-        ordered = sorted(self.waits_ms)
-        return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]
+        return quantile_of(sorted(self.waits_ms), quantile)
 
     @property
     def runner_ms(self) -> int:
@@ -108,12 +116,21 @@ class Outcome:
     @property
     def peak(self) -> int:
         """The most runners that existed at once."""
-        moments = sorted([(life.started_ms, 1) for life in self.lives] + [(life.ended_ms, -1) for life in self.lives])
-        living = most = 0
-        for _, change in moments:
-            living += change
-            most = max(most, living)
-        return most
+        return most_at_once([(life.started_ms, life.ended_ms) for life in self.lives])
+
+
+def quantile_of(ordered: Sequence[int], quantile: float) -> int:
+    """Of sorted numbers; 0 when there are none."""
+    return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] if ordered else 0
+
+
+def most_at_once(spans: Sequence[tuple[int, int]]) -> int:
+    """How many of these (begin, end) there were at once, at most."""
+    living = most = 0
+    for _, change in sorted([(begin, 1) for begin, _ in spans] + [(end, -1) for _, end in spans]):
+        living += change
+        most = max(most, living)
+    return most
 
 
 @dataclass(slots=True)
@@ -151,9 +168,12 @@ class _Runner:
         )
 
 
-def run(arrivals: Iterable[Arrival], policy: Scale, ground: Ground, *, until_ms: int | None = None) -> Outcome:
-    """Replay the arrivals (in order of time). Ends at `until_ms`, or when every call was served and every surplus runner has gone."""
-    return _Replay(policy, ground).run(sorted(arrivals, key=lambda arrival: arrival.at_ms), until_ms)
+def run(arrivals: Iterable[Arrival], policy: Scale, ground: Ground, *, from_ms: int | None = None, until_ms: int | None = None) -> Outcome:
+    """Replay the arrivals (in order of time).
+
+    Begins at `from_ms`, or with the first of them. Ends at `until_ms`, or when every call was served and every surplus runner has gone.
+    """
+    return _Replay(policy, ground).run(sorted(arrivals, key=lambda arrival: arrival.at_ms), from_ms, until_ms)
 
 
 # Events at one moment come in this order: slots are given back before they are asked for, and decisions see what has happened.
@@ -167,10 +187,17 @@ class _Replay:
     now_ms: int = 0
     runners: dict[str, _Runner] = field(default_factory=dict[str, _Runner])
     waiting: deque[int] = field(default_factory=deque[int])
+    """Calls at connections."""
+    queue: deque[int] = field(default_factory=deque[int])
+    shares: Shares | None = None
+    """What the two have of the slots; None while the queue wants none."""
     waits: list[int] = field(default_factory=list[int])
     lives: list[Life] = field(default_factory=list[Life])
     held: dict[str, None] = field(default_factory=dict[str, None])
-    events: list[tuple[int, int, int, str]] = field(default_factory=list[tuple[int, int, int, str]])
+    on: dict[int, _Runner] = field(default_factory=dict[int, _Runner])
+    """Where each call in flight is."""
+    events: list[tuple[int, int, int, int | str]] = field(default_factory=list[tuple[int, int, int, int | str]])
+    """(when, kind, order of being foreseen, number of the call or id of the runner)"""
     memory: scaling.Memory = field(default_factory=scaling.Memory)
     backoff: fleet.Backoff = field(default_factory=fleet.Backoff)
     turn: int = 0
@@ -183,19 +210,21 @@ class _Replay:
     look_at_ms: int | None = None
     room_at_ms: int = 0
 
-    def run(self, arrivals: list[Arrival], until_ms: int | None) -> Outcome:
+    def run(self, arrivals: list[Arrival], from_ms: int | None, until_ms: int | None) -> Outcome:
         self.waits, self.left = [-1] * len(arrivals), len(arrivals)
-        for number, arrival in enumerate(arrivals):
-            self._at(arrival.at_ms, _ARRIVES, str(number))
-        if arrivals:
-            self.now_ms = arrivals[0].at_ms
+        if from_ms is not None or arrivals:
+            self.now_ms = arrivals[0].at_ms if from_ms is None else from_ms
+        for number in range(min(self.ground.ready, self.policy.max_concurrency)):
+            self._there(number)
         self._decide(arrivals)
-        while self.events and (until_ms is None or self.events[0][0] <= until_ms):
-            self.now_ms, kind, _, which = heapq.heappop(self.events)
-            if kind == _LOOK and self.look_at_ms != self.now_ms:
+        for at_ms, kind, which in self._moments(arrivals):
+            if until_ms is not None and at_ms > until_ms:
+                break
+            self.now_ms = at_ms
+            if kind == _LOOK and self.look_at_ms != at_ms:
                 continue  # a look that was moved
             self._happens(kind, which, arrivals)
-            if until_ms is None and not self._goes_on(arrivals):
+            if until_ms is None and not self._goes_on():
                 break
         end_ms = self.now_ms if until_ms is None else until_ms
         for runner in list(self.runners.values()):
@@ -203,23 +232,34 @@ class _Replay:
         served = tuple(wait for wait in self.waits if wait >= 0)
         return Outcome(served, tuple(self.lives), len(self.waits) - len(served), tuple(self.held))
 
-    def _goes_on(self, arrivals: list[Arrival]) -> bool:
+    def _moments(self, arrivals: list[Arrival]) -> Iterator[tuple[int, int, int | str]]:
+        """What happens next, in order, for as long as anything does."""
+        coming = iter(enumerate(arrivals))
+        arrives = next(coming, None)
+        while arrives is not None or self.events:
+            if arrives is not None and (not self.events or (arrives[1].at_ms, _ARRIVES) < self.events[0][:2]):
+                yield arrives[1].at_ms, _ARRIVES, arrives[0]
+                arrives = next(coming, None)
+            else:
+                at_ms, kind, _, which = heapq.heappop(self.events)
+                yield at_ms, kind, which
+
+    def _goes_on(self) -> bool:
         """Whether anything but the runners that are always there is left."""
         if self.left:
             return True
         return len(self.runners) > scaling.decide(self.policy, scaling.Seen(), self.memory, self.now_ms).runners
 
-    def _happens(self, kind: int, which: str, arrivals: list[Arrival]) -> None:
+    def _happens(self, kind: int, which: int | str, arrivals: list[Arrival]) -> None:
+        if isinstance(which, int):
+            (self._arrive if kind == _ARRIVES else self._finish)(which, arrivals)
+            return
         runner = self.runners.get(which)
-        if kind == _ARRIVES:
-            self._arrive(int(which), arrivals)
-        elif kind == _LOOK:
+        if kind == _LOOK:
             self.look_at_ms = None
             self._decide(arrivals)
         elif runner is None:
             return
-        elif kind == _END:
-            self._finish(runner, arrivals)
         elif kind == _READY and runner.state is RunnerState.SETUP:
             runner.state, runner.since_ms, runner.ready_ms, runner.idle_since_ms = RunnerState.IDLE, self.now_ms, self.now_ms, self.now_ms
             self.backoff = fleet.Backoff()
@@ -233,35 +273,61 @@ class _Replay:
         elif kind == _GONE:
             self._bury(runner, self.now_ms, runner.reason)
 
-    # calls
+    # calls: as in `gateway.slots`, where each side's line is in order and the slots' time is divided between the two
 
     def _arrive(self, number: int, arrivals: list[Arrival]) -> None:
-        if not self.waiting and self._send(number, arrivals):
+        queued = arrivals[number].queued
+        is_first = not self.waiting and not (queued and self.queue)
+        if is_first and self._send(number, arrivals, contested=False):
             if self.policy.concurrency_buffer or self.policy.concurrency_buffer_perc:
                 self._decide(arrivals)
             return
-        self.waiting.append(number)
+        (self.queue if queued else self.waiting).append(number)
         self._decide(arrivals)
 
-    def _send(self, number: int, arrivals: list[Arrival]) -> bool:
+    def _send(self, number: int, arrivals: list[Arrival], *, contested: bool) -> bool:
         choice = routing.choose(self.ready, routing.Pick(self.turn))
         if isinstance(choice, routing.Wait):
             return False
         runner, self.turn = choice.runner, choice.turn
+        arrival = arrivals[number]
+        if arrival.queued:
+            self._measure()
+        if self.shares is not None:
+            self.shares = fairness.took(self.shares, _side(arrival), self.now_ms, contested=contested)
         runner.in_flight += 1
         runner.served += 1
-        arrival = arrivals[number]
         self.waits[number] = self.now_ms - arrival.at_ms
-        self._at(self.now_ms + arrival.service_ms, _END, runner.id)
+        self.on[number] = runner
+        self._at(self.now_ms + arrival.service_ms, _END, number)
         return True
 
     def _serve_waiting(self, arrivals: list[Arrival]) -> None:
-        while self.waiting and self._send(self.waiting[0], arrivals):
-            self.waiting.popleft()
+        while self.waiting or self.queue:
+            contested = bool(self.waiting and self.queue)
+            if self.queue:
+                self._measure()
+            line = self.queue if self.queue and (not contested or self._is_turn_of_queue()) else self.waiting
+            if not self._send(line[0], arrivals, contested=contested):
+                return
+            line.popleft()
 
-    def _finish(self, runner: _Runner, arrivals: list[Arrival]) -> None:
+    def _is_turn_of_queue(self) -> bool:
+        return self.shares is not None and fairness.whose(self.shares, self.now_ms) is Side.QUEUED
+
+    def _measure(self) -> None:
+        """The queue takes part from here on."""
+        if self.shares is None:
+            self.shares = Shares(Use(sum(runner.in_flight for runner in self.runners.values())), Use(), self.now_ms)
+
+    def _finish(self, number: int, arrivals: list[Arrival]) -> None:
+        runner = self.on.pop(number)
         runner.in_flight -= 1
         self.left -= 1
+        if self.shares is not None:
+            self.shares = fairness.gave_back(self.shares, _side(arrivals[number]), self.now_ms)
+            if not self.shares.queued.held and not self.queue:
+                self.shares = None
         self._serve_waiting(arrivals)
         if runner.in_flight == 0:
             runner.idle_since_ms = self.now_ms
@@ -271,7 +337,7 @@ class _Replay:
 
     def _decide(self, arrivals: list[Arrival]) -> None:
         most = self.policy.max_concurrency * max(1, self.policy.max_multiplexing)
-        since = tuple(arrivals[number].at_ms for number, _ in zip(self.waiting, range(most), strict=False))
+        since = tuple(arrivals[number].at_ms for line in (self.waiting, self.queue) for number in islice(line, most))
         seen = tuple(runner.seen(self.ground.revision_grace_ms) for runner in self.runners.values())
         decision = scaling.decide(self.policy, scaling.Seen(since, seen), self.memory, self.now_ms)
         self.memory = decision.memory
@@ -328,6 +394,13 @@ class _Replay:
         self.runners[runner.id] = runner
         self._at(self.now_ms + become.after_ms, _READY if isinstance(become, Ready) else _FAILED, runner.id)
 
+    def _there(self, number: int) -> None:
+        """A runner from before the beginning, which has been of use."""
+        slots = max(1, self.policy.max_multiplexing)
+        runner = _Runner(f"b{number}", RunnerState.IDLE, self.now_ms, self.now_ms, slots, self.now_ms, self.now_ms, served=1)
+        self.runners[runner.id] = runner
+        self._recount()
+
     def _move(self, runner: _Runner, state: RunnerState, reason: str) -> None:
         runner.state, runner.since_ms, runner.reason = state, self.now_ms, reason
         self._recount()
@@ -342,7 +415,7 @@ class _Replay:
 
     # time
 
-    def _at(self, at_ms: int, kind: int, which: str) -> None:
+    def _at(self, at_ms: int, kind: int, which: int | str) -> None:
         self.sequence += 1
         heapq.heappush(self.events, (at_ms, kind, self.sequence, which))
 
@@ -351,6 +424,10 @@ class _Replay:
         if self.look_at_ms is None or at_ms < self.look_at_ms:
             self.look_at_ms = at_ms
             self._at(at_ms, _LOOK, "")
+
+
+def _side(arrival: Arrival) -> Side:
+    return Side.QUEUED if arrival.queued else Side.DIRECT
 
 
 def changed(policy: Scale, **settings: int) -> Scale:

@@ -127,7 +127,8 @@ class ShortCall(Exchange):
     def release(self, *, busy: bool = False) -> None:
         entry, self._entry = self._entry, None
         if entry is not None:
-            self._shortcut.slots.give_back(self._plan.target.route.application, entry, busy=busy)
+            times = (self._since_ms, self._since_ms)
+            self._shortcut.slots.give_back(self._plan.target.route.application, entry, busy=busy, times=times)
 
     # from the door
 

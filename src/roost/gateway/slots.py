@@ -36,6 +36,8 @@ class Slots:
         self.grant: Callable[[str, Entry], bool] = lambda application, entry: False
         """(application, runner with a reserved slot): this is the queue's; it takes what is `next` there, and gives the slot back with `queued=True`.
         False: nothing in the queue may go to this runner now; the slot is free again."""
+        self.on_served: Callable[[tuple[str, int, int, int, bool]], object] = lambda call: None
+        """(application, when it arrived, when it was sent, now, whether it was queued) of each call that ran, when its slot is free again."""
         directory.on_free = self._freed
         routes.on_switch = lambda route: self.pump(route.application)
         board.on_outlook = self.judge
@@ -94,9 +96,11 @@ class Slots:
         self._measure(line)
         return self._reserve(line, entry, side=Side.QUEUED)
 
-    def give_back(self, application: str, entry: Entry, *, busy: bool = False, queued: bool = False) -> None:
+    def give_back(
+        self, application: str, entry: Entry, *, busy: bool = False, queued: bool = False, times: tuple[int, int] | None = None
+    ) -> None:
         """A call's slot is free again. `busy`: the runner refused the call, since other gateways' calls, or its own drain, hold its slots.
-        `queued`: the slot had been granted to the queue."""
+        `queued`: the slot had been granted to the queue. `times`: of a call that ran, when it arrived and when it was sent, in ms."""
         line = self._board.line(application)
         line.in_flight -= 1
         if line.shares is not None:
@@ -106,7 +110,10 @@ class Slots:
             if not entry.refusing:
                 asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_again, entry)
             self._directory.refused(entry, self._now_ms())
-        self._directory.gave_back(entry, self._now_ms())
+        now_ms = self._now_ms()
+        if times is not None and not busy:
+            self.on_served((application, *times, now_ms, queued))
+        self._directory.gave_back(entry, now_ms)
 
     def pump(self, application: str) -> None:
         """Hand free slots to whoever waits: callers in order, and the queue, each its share."""

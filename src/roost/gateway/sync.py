@@ -169,8 +169,10 @@ class DirectCalls:
         trace = Trace(time.monotonic()) if fields.find(scope["headers"], b"x-roost-trace") == b"1" else None
         hint = fields.find(scope["headers"], b"x-fal-runner-hint")
         place = self._slots.arrive() if begun is None else begun.place
+        # Not `since_ms`: while its body came in it did not wait for a runner.
+        asked_ms = self.now_ms() if begun is None else begun.since_ms
         if begun is not None:
-            call = _Call(self, ask, head, body, begun.entry, caller, trace)
+            call = _Call(self, ask, head, body, begun.entry, caller, trace, asked_ms)
             if not await call.run(send, scope, route.request_timeout_ms, begun):
                 return
         while True:
@@ -184,7 +186,7 @@ class DirectCalls:
                 return
             if trace is not None:
                 trace.taken(entry.runner_id)
-            call = _Call(self, ask, head, body, entry, caller, trace)
+            call = _Call(self, ask, head, body, entry, caller, trace, asked_ms)
             if not await call.run(send, scope, route.request_timeout_ms):
                 return
 
@@ -210,8 +212,8 @@ class DirectCalls:
 
     # for the calls
 
-    def give_back(self, ask: Ask, entry: Entry, *, busy: bool = False) -> None:
-        self._slots.give_back(ask.target.route.application, entry, busy=busy)
+    def give_back(self, ask: Ask, entry: Entry, *, busy: bool = False, times: tuple[int, int] | None = None) -> None:
+        self._slots.give_back(ask.target.route.application, entry, busy=busy, times=times)
 
     def judged(self, entry: Entry, verdict: fate.Fate) -> None:
         if not isinstance(verdict, fate.Keep):
@@ -239,7 +241,15 @@ class _Call:
     """One attempt on one runner."""
 
     def __init__(
-        self, calls: DirectCalls, ask: Ask, head: RequestHead, body: Body, entry: Entry, caller: Caller | None, trace: Trace | None
+        self,
+        calls: DirectCalls,
+        ask: Ask,
+        head: RequestHead,
+        body: Body,
+        entry: Entry,
+        caller: Caller | None,
+        trace: Trace | None,
+        asked_ms: int,
     ) -> None:
         self._calls = calls
         self._ask = ask
@@ -248,6 +258,8 @@ class _Call:
         self._entry = entry
         self._caller = caller
         self._trace = trace
+        self._times = asked_ms, calls.now_ms()
+        """When it asked for a slot, and when it got this one."""
         self._sent = 0
         """Bytes of the body."""
 
@@ -292,7 +304,7 @@ class _Call:
         return exchange
 
     def _released(self, busy: bool) -> None:
-        self._calls.give_back(self._ask, self._entry, busy=busy)
+        self._calls.give_back(self._ask, self._entry, busy=busy, times=self._times)
 
     def _feed(self, exchange: Exchange) -> None:
         """Send what the runner's window takes of a large body."""

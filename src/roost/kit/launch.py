@@ -22,7 +22,7 @@ from roost.kit import linux
 from roost.kit.spawn import Spawn
 
 # The kernel ends runners before our own processes when memory runs out: a lost runner costs an attempt, a lost server every call.
-OOM_SCORE: Final = {"runner": 500, "build": 500, "template": 500}
+OOM_SCORE: Final = {"runner": 500, "build": 500, "template": 500, "replay": 900}
 
 RUNNER_ID: Final = "ROOST_RUNNER_ID"
 """Variable with the process's name, set by spawners in its environment and so in its descendants': tells whose a stray is."""

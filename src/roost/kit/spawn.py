@@ -18,7 +18,7 @@ class Spawn:
     name: str
     """Unique among the living; the runner's or build step's id."""
     kind: str
-    """"runner": lives on when the server dies. "build", "template": end with the server that asked for them."""
+    """"runner": lives on when the server dies. "build", "template", "replay": end with the server that asked for them."""
     argv: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict[str, str])
     """The whole environment; nothing is inherited."""

@@ -59,6 +59,7 @@ def build(server: Server, restart: Callable[[], Awaitable[None]]) -> Asgi:
             assemble=server.assemble,
             recipe_of=server.recipe_of,
             has_runtime=server.has_runtime,
+            simulate=server.simulations.ask,
             restart=restart,
             base_url=lambda scope: _base_url(scope, server),
             reached=Reached(addresses.http or addresses.public, addresses.public, addresses.https, addresses.connect, server.tls),

@@ -69,6 +69,11 @@ class Paths:
         """Private keys; the folder is made with the first of them."""
         return self.state / "webhook-keys"
 
+    @property
+    def traffic(self) -> Path:
+        """When calls came and how long they took, for `roost simulate`."""
+        return self.state / "traffic"
+
     def make(self) -> None:
         for folder in (
             self.state,
@@ -81,6 +86,7 @@ class Paths:
             self.spool,
             self.payloads,
             self.data,
+            self.traffic,
         ):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)

@@ -84,6 +84,9 @@ class Settings:
     )
     region: str = _setting("local", "what runners read as FAL_REGION")
     runner_log_days: float = _setting(7, "how long the output of ended runners is kept")
+    traffic_days: float = _setting(
+        7, "how long it is kept when calls came and how long they took, for `roost simulate` (64 MB an app at most)"
+    )
     request_days: float = _setting(30, "how long queued requests and their results are kept after their end")
     request_hours_without_io: float = _setting(1, "the same for requests that were sent with X-Fal-Store-IO: 0")
     webhook_hours: float = _setting(1, "how long after a request's end its webhook is tried")

@@ -31,6 +31,7 @@ from roost.data.logs import RunnerLogs
 from roost.data.payloads import Payloads
 from roost.data.request_logs import RequestLogs
 from roost.data.signing import Signer
+from roost.data.traffic import Traffic
 from roost.demand.births import Births
 from roost.demand.board import Board
 from roost.demand.queue import Queue
@@ -45,6 +46,7 @@ from roost.engines.health import HealthEngine, Line
 from roost.engines.prepare import PrepareEngine
 from roost.engines.rollout import RolloutEngine
 from roost.engines.templates import TemplatesEngine
+from roost.engines.traffic import TrafficEngine
 from roost.engines.upkeep import Retention, UpkeepEngine
 from roost.engines.webhooks.courier import Courier, Fetch
 from roost.engines.webhooks.engine import WebhooksEngine
@@ -75,6 +77,7 @@ from roost.server.machine import this_node
 from roost.server.paths import Paths
 from roost.server.runner_environment import Surroundings, own_environment, public_environment
 from roost.server.settings import Settings
+from roost.server.simulations import Simulations
 from roost.store import Store
 from roost.web.answers import Asgi
 from roost.web.auth import KeyRing, hash_secret
@@ -210,6 +213,10 @@ class Server:
             allowance=Allowance(settings.max_concurrent_per_key),
         )
         self.dispatch = DispatchEngine(store, self.hints, self.directory, self._ties(), self.fleet.lives)
+        self.traffic = Traffic(paths.traffic)
+        self.recording = TrafficEngine(self.traffic, clock, self.hints, int(settings.traffic_days * 86_400_000))
+        self.slots.on_served = self.traffic.note
+        self.simulations = Simulations(spawner, paths.traffic, paths.spool, self.recording.round)
         self.submits.at_once = self._at_once
         self.slots.queue, self.slots.grant = self.queue, self.dispatch.granted
         self.board.queued = self.queue.oldest
@@ -258,6 +265,7 @@ class Server:
             self.upkeep.log_space,
             self.upkeep.requests,
             self.upkeep.retention,
+            self.recording.loop,
         ):
             loop.start()
         if self.templates is not None:
@@ -287,6 +295,7 @@ class Server:
         for loop in (self.rollout.loop, *self._views):
             await loop.stop()
         await self.builds.stop()
+        await self.recording.stop()
         await self.queue.close()
         await self.store.close()
 
@@ -311,6 +320,8 @@ class Server:
     async def close(self) -> None:
         await self.http.close()
         self.listener.close()
+        # Calls that ended after the engines did, during a planned restart.
+        await self.recording.stop()
 
     # the durable queue
 
@@ -321,7 +332,7 @@ class Server:
             directory=self.directory,
             timeouts=self.calls.timeouts,
             now_ms=self.clock.now_ms,
-            give_back=lambda application, entry, busy: self.slots.give_back(application, entry, busy=busy, queued=True),
+            give_back=lambda application, entry, busy, times: self.slots.give_back(application, entry, busy=busy, queued=True, times=times),
             fate=self.fleet.on_fate,
             timed_out=self.fleet.on_timeout,
             request_timeout_ms=self._request_timeout_ms,

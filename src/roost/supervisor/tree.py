@@ -31,7 +31,7 @@ from roost.supervisor.succession import End, EndBuilds, GiveUp, Go, HandOver, Or
 PARENT_ENDED: Final = signal.SIGUSR1
 """Comes from the kernel when the guard has ended (see guard.py): nothing may be left of us either."""
 WATCHED: Final = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, PARENT_ENDED)
-ENDS_WITH_SERVER: Final = ("build", "template")
+ENDS_WITH_SERVER: Final = ("build", "template", "replay")
 SWEEP_EVERY_MS: Final = 5_000
 LOOK_AGAIN_MS: Final = 20
 LAST_KILL_LIMIT_MS: Final = 10_000

@@ -42,6 +42,9 @@ SECRET = "s"
 ADMIN, READER, RUNNERS_KEY, STRANGER = "admin", "reader", "runners", "stranger"
 
 
+FIGURES = {"calls": 3, "wait_p95_ms": 7, "runner_ms": 1_500}
+
+
 class FakeClock:
     def __init__(self) -> None:
         self.ms = NOW_MS
@@ -156,6 +159,8 @@ class World:
         self.killed: list[str] = []
         self.health: dict[str, Last] = {}
         self.restarts = 0
+        self.asked_to_simulate: tuple[Any, ...] = ()
+        self.simulated: dict[str, Any] = {"since_ms": 0, "starts_known": 1, "recorded": FIGURES, "took_ms": 1}
         self.closing = asyncio.Event()
         self.ring = KeyRing(PEPPER)
         self.streams: list[Stream] = []
@@ -181,6 +186,7 @@ class World:
                 assemble=lambda manifest: assemble(folder / "bundles", manifest, self.blobs.path),
                 recipe_of=recipe_of,
                 has_runtime=lambda version: version == VERSION,
+                simulate=self._simulate,
                 restart=self._restart,
                 reached=Reached(URL, URL, tls=self.certificates),
                 base_url=lambda scope: URL,
@@ -203,6 +209,10 @@ class World:
 
     async def _kill(self, runner_id: str) -> None:
         self.killed.append(runner_id)
+
+    async def _simulate(self, *asked: Any) -> dict[str, Any]:
+        self.asked_to_simulate = asked
+        return self.simulated | {"replayed": [FIGURES | {"wait_p95_ms": number} for number in range(len(asked[-1]))]}
 
     async def _restart(self) -> None:
         self.restarts += 1

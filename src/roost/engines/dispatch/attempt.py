@@ -45,8 +45,8 @@ class Ties:
     directory: Directory
     timeouts: Timeouts
     now_ms: Callable[[], int]
-    give_back: Callable[[str, Entry, bool], None]
-    """(application, runner, busy): a slot that was granted is free again."""
+    give_back: Callable[[str, Entry, bool, tuple[int, int] | None], None]
+    """(application, runner, busy, times): a slot that was granted is free again; `times` of an attempt that ran: since when it might, when it began."""
     fate: Callable[[str, fate.Fate], None]
     """What an answer means for its runner."""
     timed_out: Callable[[str], None]
@@ -84,6 +84,8 @@ class Attempt:
         self._sent = 0
         """Bytes of the body."""
         self._answer_began = False
+        self._ready_ms = request.due_ms or request.created_ms
+        """Since when it might have begun."""
         self._began_ms = 0
 
     async def run(self, entry: Entry) -> None:
@@ -99,7 +101,7 @@ class Attempt:
         if await self._claim():
             await self._send_claimed(entry)
         else:
-            self._ties.give_back(self.request.application, entry, False)
+            self._ties.give_back(self.request.application, entry, False, None)
 
     async def _run_when_accepted(self, entry: Entry) -> None:
         exchange = self._reserve(entry)
@@ -125,13 +127,13 @@ class Attempt:
         try:
             answer = await self._ties.queue.submit_and_claim(new, self._new_claim())
         except BaseException as error:
-            self._ties.give_back(application, entry, False)
+            self._ties.give_back(application, entry, False, None)
             _fail(accepted, error)
             if not isinstance(error, StoreError):
                 raise
             return
         if not isinstance(answer, Claimed):
-            self._ties.give_back(application, entry, False)
+            self._ties.give_back(application, entry, False, None)
         if not accepted.done():
             accepted.set_result(Submitted(new.request._replace(seq=answer.request.seq)) if isinstance(answer, Claimed) else answer)
         if not isinstance(answer, Claimed):
@@ -150,7 +152,11 @@ class Attempt:
 
     def _reserve(self, entry: Entry) -> QueuedExchange:
         application = self.request.application
-        return entry.connection.reserve(released=lambda busy: self._ties.give_back(application, entry, busy))
+
+        def released(busy: bool) -> None:
+            self._ties.give_back(application, entry, busy, (self._ready_ms, self._began_ms) if self.is_claimed else None)
+
+        return entry.connection.reserve(released=released)
 
     async def take_up(self) -> None:
         """An attempt that was under way when the server before this one ended: its runner is asked for the answer when it dials home."""
