@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Protocol
 
 from roost.core.model import Recipe, Scale
-from roost.core.placement import USUAL, MachineType, Node, Overcommit
+from roost.core.placement import USUAL, MachineType, Node, Overcommit, Unplaced
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
 from roost.data.payloads import Payloads
 from roost.demand.board import Board
 from roost.demand.queue import Queue
 from roost.kit.clock import Clock
+from roost.kit.gpus import Inventory
 from roost.kit.hints import Hints
+from roost.kit.spawn import Enforcement
 from roost.link.directory import Directory
 from roost.store import Store
 from roost.web.answers import Scope
@@ -60,6 +62,8 @@ class About:
     defaults: Scale
     """Of apps that do not say."""
     overcommit: Overcommit = USUAL
+    gpus: Inventory = Inventory((), "nobody looked")
+    free_memory_floor_mb: int = 0
     poll_s: float = 0.1
     """How often an open stream looks for what is new when nobody hints."""
 
@@ -96,3 +100,9 @@ class ApiParts:
     closing: asyncio.Event
     """Set when this server hands over to a new one: open streams say so and end."""
     about: About
+    enforcement: Callable[[], Awaitable[Enforcement]]
+    """How limits of machine types are kept. Raises OSError when nobody can say."""
+    unplaced: Callable[[], Mapping[str, Unplaced]] = dict
+    """The apps that want a runner for which there is no room."""
+    available_mb: Callable[[], int | None] = lambda: None
+    """What the machine has left; None: nobody knows."""

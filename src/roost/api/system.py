@@ -33,6 +33,8 @@ class SystemCalls:
         self._directory = parts.directory
         self._restart = parts.restart
         self._about = parts.about
+        self._enforcement = parts.enforcement
+        self._available_mb = parts.available_mb
 
     def routes(self) -> tuple[Route, ...]:
         return (
@@ -65,7 +67,8 @@ class SystemCalls:
         return {"cpus": kind.cpus, "memory_mb": kind.memory_mb, "gpus": kind.gpus, "gpu_model": kind.gpu_model, "fits": fits}
 
     async def doctor(self, request: Request) -> Answer:
-        checks = [self._version(), await self._database(), self._disk(), self._machine(), self._pythons(), await self._runners()]
+        checks = [self._version(), await self._database(), self._disk(), self._machine(), self._gpus(), *await self._limits(), self._memory()]
+        checks += [self._pythons(), await self._runners()]
         return Json({"checks": [asdict(check) for check in checks]})
 
     def _version(self) -> Check:
@@ -89,6 +92,25 @@ class SystemCalls:
     def _machine(self) -> Check:
         node = self._about.node
         return Check("machine", True, f"{node.cpus:g} CPUs, {node.memory_mb} MB of memory, GPUs: {', '.join(node.gpus) or 'none'}")
+
+    def _gpus(self) -> Check:
+        found = self._about.gpus
+        sizes = [f"{gpu.index}: {gpu.model}" + (f" ({gpu.memory_mb} MB)" if gpu.memory_mb else "") for gpu in found.gpus]
+        return Check("gpus", True, f"{', '.join(sizes) or 'none'} (from: {found.source})")
+
+    async def _limits(self) -> list[Check]:
+        try:
+            how = await self._enforcement()
+        except OSError as error:
+            return [Check("limits", False, f"nobody can say how they are kept: {error}", "Stop `roost up` and start it again: it is older.")]
+        why = f" ({how.detail})" if how.detail else ""
+        return [Check("memory limits", True, f"{how.memory}{why}"), Check("cpu shares", True, how.cpu)]
+
+    def _memory(self) -> Check:
+        left_mb, floor_mb = self._available_mb(), self._about.free_memory_floor_mb
+        detail = f"{left_mb} MB left" if left_mb is not None else "nobody can say how much is left"
+        hint = "No runner is started until some is free: end what takes it, or lower free_memory_floor_mb."
+        return Check("free memory", left_mb is None or left_mb >= floor_mb, f"{detail}; runners are started above {floor_mb} MB", hint)
 
     def _pythons(self) -> Check:
         found = self._about.pythons

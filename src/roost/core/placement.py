@@ -88,6 +88,14 @@ class Overcommit:
 
 
 @dataclass(frozen=True, slots=True)
+class FreeMemory:
+    """What the machine has left, whatever was promised, and below how much nothing more is started."""
+
+    available_mb: int
+    floor_mb: int
+
+
+@dataclass(frozen=True, slots=True)
 class Used:
     """What the runners on a node were promised. `gpus` are indexes."""
 
@@ -123,6 +131,16 @@ class NoRoom:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """A runner that is wanted and has no place: PENDING, to whoever asks."""
+
+    since_ms: int
+    reason: str
+    revision_id: str
+    machine_types: tuple[str, ...]
+
+
 NOTHING: Final = Used()
 USUAL: Final = Overcommit()
 
@@ -133,8 +151,18 @@ def could_ever_fit(types: Sequence[MachineType], num_gpus: int | None, node: Nod
     return Fit() if len(obstacles) < len(types) else Never("; ".join(obstacles))
 
 
-def place(types: Sequence[MachineType], num_gpus: int | None, node: Node, used: Used, overcommit: Overcommit = USUAL) -> Place | NoRoom:
-    """The first of the author's types that the node has room for now."""
+def place(
+    types: Sequence[MachineType],
+    num_gpus: int | None,
+    node: Node,
+    used: Used,
+    overcommit: Overcommit = USUAL,
+    free: FreeMemory | None = None,
+) -> Place | NoRoom:
+    """The first of the author's types that the node has room for now. `free` None: nobody knows, or there is no floor."""
+    if free is not None and free.available_mb < free.floor_mb:
+        # Promises are one thing. Without this the kernel would have to choose whom to kill.
+        return NoRoom(f"the machine has {free.available_mb} MB of memory left, and below {free.floor_mb} MB (free_memory_floor_mb) nothing is started")
     obstacles: list[str] = []
     for kind in types:
         obstacle = _obstacle(kind, num_gpus, node, used, overcommit)

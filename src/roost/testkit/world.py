@@ -53,6 +53,8 @@ class World:
         self.disk = disk
         self._settings = settings
         self._node = node
+        self.available_mb: int | None = None
+        """What the machine has left; None: nobody asks."""
         self.over_http = False
         """Calls come as bytes on connections, as real ones do; else they are ASGI requests, which have no short way."""
         self._calls: list[Calling | Dialling] = []
@@ -94,6 +96,7 @@ class World:
             pepper=b"pepper" * 6,
             owner=OWNER,
             node=self._node,
+            available_mb=lambda: self.available_mb,
         )
         await self.server.start(_no_api, [], [])
         self.backend.door = self.server.listener.newcomer

@@ -73,6 +73,8 @@ class FleetEngine:
         self._stopped = False
         self.on_end: Callable[[str, str, bool], None] = lambda runner_id, reason, crashed: None
         """A runner has ended, why, and whether by itself: its exit was reported and nobody had told it to go."""
+        self.on_death: Callable[[str, str], None] = lambda runner_id, how: None
+        """A runner's process has ended by itself, without a word of its own about why: how it ended."""
         self.loop = Loop("fleet", hints, ("fleet",), self.round)
 
     async def adopt(self) -> None:
@@ -81,9 +83,9 @@ class FleetEngine:
         roster.processes.update(await self._backend.living())
         now_ms = self._clock.now_ms()
         for runner in await self._store.runners.living():
-            kind = self._ground.machine_types.get(runner.machine_type)
-            place = placement.Place(kind, runner.gpus) if kind is not None else None
-            known = roster.known[runner.id] = Known(runner.state, now_ms, place=place)
+            # A type that the settings have no more: what it was promised is forgotten, but its GPUs are its own all the same.
+            kind = self._ground.machine_types.get(runner.machine_type) or placement.MachineType(runner.machine_type, 0, 0)
+            known = roster.known[runner.id] = Known(runner.state, now_ms, place=placement.Place(kind, runner.gpus))
             if runner.id in roster.processes:
                 known.unlinked_since_ms = now_ms
         for runner_id in roster.processes.keys() - roster.known.keys():
@@ -132,7 +134,12 @@ class FleetEngine:
 
     def no_room(self, application: str) -> str:
         """Why a runner of this app could not be placed at the last try; "" if it could."""
-        return self._starter.no_room.get(application, (0, ""))[1]
+        found = self._starter.no_room.get(application)
+        return found.reason if found is not None else ""
+
+    def unplaced(self) -> dict[str, placement.Unplaced]:
+        """The apps that want a runner for which there is no room, with why."""
+        return dict(self._starter.no_room)
 
     def on_timeout(self, runner_id: str) -> None:
         """The gateway: a call of this runner overran request_timeout."""
@@ -234,6 +241,9 @@ class FleetEngine:
         for action in plan.actions:
             is_warm_up = warm is not None and isinstance(action, fleet.Start) and action.revision_id == warm.id
             await self._do(action, application, coming if is_warm_up and coming is not None else scale)
+        if not any(isinstance(action, fleet.Start) for action in plan.actions):
+            # Nobody wants one any more; or its starts fail, which is another reason to wait.
+            self._starter.no_room.pop(application, None)
         if alias is not None:
             self._fit_slots(alias, runners)
         self._tell_board(application, alias, seen, backoff)
@@ -315,8 +325,8 @@ class FleetEngine:
                 failed_starts=backoff.failures,
                 last_failure=backoff.reason,
                 next_start_ms=backoff.next_start_ms,
-                no_room_since_ms=no_room[0] if no_room is not None else None,
-                no_room=no_room[1] if no_room is not None else "",
+                no_room_since_ms=no_room.since_ms if no_room is not None else None,
+                no_room=no_room.reason if no_room is not None else "",
             ),
         )
 
@@ -417,11 +427,14 @@ class FleetEngine:
         runner = await self._store.runners.get(exited.name)
         if runner is None or runner.state is RunnerState.TERMINATED:
             return
-        how = fate.describe_end(exited.code, exited.signal, exited.error, exited.oom_killed)
+        memory = fate.OutOfMemory(exited.memory_limit_mb, exited.memory_peak_mb) if exited.oom_killed else None
+        how = fate.describe_end(exited.code, exited.signal, exited.error, memory)
         if runner.state in _LEAVING:
             reason = runner.reason
         else:
             reason = known.failure if known is not None and known.failure else how
+            if reason == how:
+                self.on_death(runner.id, how)
         if runner.state in scaling.STARTING:
             self._failed_start(runner, reason)
         await self._bury(exited.name, reason, crashed=runner.state not in _LEAVING)
