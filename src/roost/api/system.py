@@ -67,7 +67,15 @@ class SystemCalls:
         return {"cpus": kind.cpus, "memory_mb": kind.memory_mb, "gpus": kind.gpus, "gpu_model": kind.gpu_model, "fits": fits}
 
     async def doctor(self, request: Request) -> Answer:
-        checks = [self._version(), await self._database(), self._disk(), self._machine(), self._gpus(), *await self._limits(), self._memory()]
+        checks = [
+            self._version(),
+            await self._database(),
+            self._disk(),
+            self._machine(),
+            self._gpus(),
+            *await self._limits(),
+            self._memory(),
+        ]
         checks += [self._pythons(), await self._runners()]
         return Json({"checks": [asdict(check) for check in checks]})
 
@@ -102,7 +110,9 @@ class SystemCalls:
         try:
             how = await self._enforcement()
         except OSError as error:
-            return [Check("limits", False, f"nobody can say how they are kept: {error}", "Stop `roost up` and start it again: it is older.")]
+            return [
+                Check("limits", False, f"nobody can say how they are kept: {error}", "Stop `roost up` and start it again: it is older.")
+            ]
         why = f" ({how.detail})" if how.detail else ""
         return [Check("memory limits", True, f"{how.memory}{why}"), Check("cpu shares", True, how.cpu)]
 

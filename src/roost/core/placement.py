@@ -162,7 +162,9 @@ def place(
     """The first of the author's types that the node has room for now. `free` None: nobody knows, or there is no floor."""
     if free is not None and free.available_mb < free.floor_mb:
         # Promises are one thing. Without this the kernel would have to choose whom to kill.
-        return NoRoom(f"the machine has {free.available_mb} MB of memory left, and below {free.floor_mb} MB (free_memory_floor_mb) nothing is started")
+        return NoRoom(
+            f"the machine has {free.available_mb} MB of memory left, and below {free.floor_mb} MB (free_memory_floor_mb) nothing is started"
+        )
     obstacles: list[str] = []
     for kind in types:
         obstacle = _obstacle(kind, num_gpus, node, used, overcommit)

@@ -43,7 +43,9 @@ class _Words:
 
 
 _V2: Final = _Words(2, "memory.max", "memory.events", ("memory.events", "oom"), "memory.peak", "cpu.weight", 100, 1, 10_000)
-_V1: Final = _Words(1, "memory.limit_in_bytes", "memory.oom_control", ("memory.failcnt", ""), "memory.max_usage_in_bytes", "cpu.shares", 1024, 2, 262_144)
+_V1: Final = _Words(
+    1, "memory.limit_in_bytes", "memory.oom_control", ("memory.failcnt", ""), "memory.max_usage_in_bytes", "cpu.shares", 1024, 2, 262_144
+)
 
 
 @dataclass(frozen=True, slots=True)

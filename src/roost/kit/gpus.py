@@ -61,7 +61,9 @@ class Inventory:
 
 def pretended(models: Sequence[str]) -> Inventory:
     """GPUs that are not there, for tests and for trying things out."""
-    return Inventory(tuple(Gpu(index, model, f"GPU-pretended-{index}") for index, model in enumerate(models)), "pretended by the setting gpus")
+    return Inventory(
+        tuple(Gpu(index, model, f"GPU-pretended-{index}") for index, model in enumerate(models)), "pretended by the setting gpus"
+    )
 
 
 def find(load: Callable[[str], Any] = ctypes.CDLL, listing: Path = Path("/proc/driver/nvidia/gpus")) -> Inventory:

@@ -106,7 +106,9 @@ async def _assemble(spawner: SupervisedSpawner, paths: Paths, chosen: Settings) 
         pepper=secret,
         owner=owner,
     )
-    await server.start(build(server, lambda: _restart(spawner), spawner.enforcement), _sockets("ROOST_LISTEN_FDS"), _sockets("ROOST_LINK_FD"))
+    await server.start(
+        build(server, lambda: _restart(spawner), spawner.enforcement), _sockets("ROOST_LISTEN_FDS"), _sockets("ROOST_LINK_FD")
+    )
     log.info("server.serving", address=public, owner=owner, pid=os.getpid())
     if first is not None:
         _welcome(first, public)

@@ -70,8 +70,12 @@ class Settings:
     memory_limits: str = _setting(
         "on", "on: a runner that holds more memory than its machine type has is ended; off: memory is only what placement counts with"
     )
-    free_memory_floor_mb: int = _setting(256, "no runner is started while the machine has less memory left than this, whatever was promised")
-    gpus: tuple[str, ...] = _setting((), "for tests and trials without GPUs: models that this machine shall pretend to have, as in A100,A100")
+    free_memory_floor_mb: int = _setting(
+        256, "no runner is started while the machine has less memory left than this, whatever was promised"
+    )
+    gpus: tuple[str, ...] = _setting(
+        (), "for tests and trials without GPUs: models that this machine shall pretend to have, as in A100,A100"
+    )
     template_memory_mb: int = _setting(
         1024, "memory that templates (processes which runners are forked from) may take together; 0: none, every runner starts afresh"
     )

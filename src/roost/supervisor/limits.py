@@ -1,6 +1,6 @@
 """What runners may take, kept: by a control group each where we have groups to divide, else memory by looking at it.
 
-No rlimits: they count address space or reservations, for each process alone (docs/decisions/0007-limits.md says what that would do).
+No rlimits: they count address space or reservations, for each process alone (docs/decisions/0008-limits.md says what that would do).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Keeper:
             if root in families and stray not in families[root]:
                 families[root].append(stray)
         over: list[int] = []
-        rooms = [float(_LATEST_MS * _GROWTH_MB_PER_MS * 2)]
+        rooms = [_LATEST_MS * _GROWTH_MB_PER_MS]
         for pid, kept in looked_at.items():
             room_mb = self._room_mb(kept, families[pid])
             if room_mb >= 0:
@@ -146,8 +146,8 @@ def _family(root: int) -> list[int]:
 
 
 def pause_ms(room_mb: float, cost_ms: float) -> int:
-    """Until the next look: soon enough to notice whoever grows as fast as anybody can half-way, and not so often that it costs much."""
-    soon = min(_LATEST_MS, max(_SOONEST_MS, room_mb / 2 / _GROWTH_MB_PER_MS))
+    """Until the next look: when whoever grows as fast as anybody can might have used up its room, and not so often that it costs much."""
+    soon = min(_LATEST_MS, max(_SOONEST_MS, room_mb / _GROWTH_MB_PER_MS))
     return round(max(soon, cost_ms / _MOST_OF_A_CPU))
 
 

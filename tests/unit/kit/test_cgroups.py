@@ -176,6 +176,4 @@ def test_inside_a_container_the_mount_itself_is_our_group(tmp_path: Path) -> Non
 
 def test_a_machine_without_control_groups_says_so(tmp_path: Path) -> None:
     (tmp_path / "membership").write_text("")
-    assert refused(tmp_path) == (
-        f"there is no control group at {tmp_path / 'memory'}; there is no control group at {tmp_path / 'cpu'}"
-    )
+    assert refused(tmp_path) == (f"there is no control group at {tmp_path / 'memory'}; there is no control group at {tmp_path / 'cpu'}")

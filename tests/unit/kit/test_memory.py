@@ -50,7 +50,9 @@ def test_shared_memory_counts() -> None:
 
 
 def test_pages_that_a_family_shares_count_once_where_it_matters() -> None:
-    program = "import os; x = b'x' * (50 << 20); r, w = os.pipe(); [os.fork() or (os.close(w), os.read(r, 1), os._exit(0)) for _ in range(3)]"
+    program = (
+        "import os; x = b'x' * (50 << 20); r, w = os.pipe(); [os.fork() or (os.close(w), os.read(r, 1), os._exit(0)) for _ in range(3)]"
+    )
     with python(program) as pid:
         family = memory.families([pid], memory.everybody())[pid]
         assert len(family) == 4

@@ -79,7 +79,7 @@ def test_without_limits_there_is_nothing_to_keep() -> None:
 
 @pytest.mark.parametrize(
     ("room_mb", "cost_ms", "pause"),
-    [(10_000, 1, 1_000), (2_000, 1, 500), (400, 1, 100), (0, 1, 100), (400, 50, 1_000), (10_000, 100, 2_000)],
+    [(10_000, 1, 1_000), (1_000, 1, 500), (200, 1, 100), (0, 1, 100), (200, 50, 1_000), (10_000, 100, 2_000)],
     ids=["much room", "some room", "little room", "none", "costly", "very costly"],
 )
 def test_the_pause_is_short_where_memory_is_and_never_costs_more_than_a_twentieth(room_mb: float, cost_ms: float, pause: int) -> None:

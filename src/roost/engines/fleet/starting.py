@@ -18,7 +18,6 @@ from roost.kit.spawn import Exited
 from roost.store import Store
 from roost.wire import ids
 
-
 NO_ROOM_PAUSE_MS: Final = 20_000
 """Until the next try, unless a runner ends before that (spec: app-lifecycle.md §4)."""
 
