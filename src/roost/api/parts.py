@@ -16,7 +16,7 @@ from roost.data.payloads import Payloads
 from roost.demand.board import Board
 from roost.demand.queue import Queue
 from roost.kit.clock import Clock
-from roost.kit.gpus import Inventory
+from roost.kit.gpus import NO_GPUS, Inventory
 from roost.kit.hints import Hints
 from roost.kit.spawn import Enforcement
 from roost.link.directory import Directory
@@ -62,7 +62,7 @@ class About:
     defaults: Scale
     """Of apps that do not say."""
     overcommit: Overcommit = USUAL
-    gpus: Inventory = Inventory((), "nobody looked")
+    gpus: Inventory = NO_GPUS
     free_memory_floor_mb: int = 0
     poll_s: float = 0.1
     """How often an open stream looks for what is new when nobody hints."""

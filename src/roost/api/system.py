@@ -11,6 +11,7 @@ from roost.api.parts import ApiParts
 from roost.api.request import Request
 from roost.api.routes import May, Route
 from roost.core.placement import Fit, MachineType, could_ever_fit
+from roost.kit.gpus import GONE, Gpu
 from roost.store import StoreError
 
 LITTLE_SPACE: Final = 2 * 1024**3
@@ -99,12 +100,15 @@ class SystemCalls:
 
     def _machine(self) -> Check:
         node = self._about.node
-        return Check("machine", True, f"{node.cpus:g} CPUs, {node.memory_mb} MB of memory, GPUs: {', '.join(node.gpus) or 'none'}")
+        return Check(
+            "machine", True, f"{node.cpus:g} CPUs, {node.memory_mb} MB of memory, GPUs: {', '.join(filter(None, node.gpus)) or 'none'}"
+        )
 
     def _gpus(self) -> Check:
         found = self._about.gpus
-        sizes = [f"{gpu.index}: {gpu.model}" + (f" ({gpu.memory_mb} MB)" if gpu.memory_mb else "") for gpu in found.gpus]
-        return Check("gpus", True, f"{', '.join(sizes) or 'none'} (from: {found.source})")
+        gone = any(gpu.index == GONE for gpu in found.gpus)
+        hint = "Its driver's log may say why (`dmesg`). It is forgotten when the server starts while no runner has a GPU."
+        return Check("gpus", not gone, f"{', '.join(map(_gpu, found.gpus)) or 'none'} (from: {found.source})", hint)
 
     async def _limits(self) -> list[Check]:
         try:
@@ -136,6 +140,12 @@ class SystemCalls:
         # Before the stream begins: a supervisor that refuses is an error, not an event.
         await self._restart()
         return Streamed(_restarting)
+
+
+def _gpu(gpu: Gpu) -> str:
+    if gpu.index == GONE:
+        return f"{gpu.uuid}: gone"
+    return f"{gpu.index}: {gpu.model}" + (f" ({gpu.memory_mb} MB)" if gpu.memory_mb else "")
 
 
 async def _restarting(lines: Lines) -> None:

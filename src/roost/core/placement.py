@@ -72,7 +72,7 @@ def resolve(names: Sequence[str], table: Mapping[str, MachineType]) -> tuple[Mac
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One machine. `gpus` are model names as its driver says them ("NVIDIA H100 80GB HBM3"), by index."""
+    """One machine. `gpus` are model names as its driver says them ("NVIDIA H100 80GB HBM3"), by index; "" is one that is gone."""
 
     cpus: float
     memory_mb: int
@@ -195,7 +195,7 @@ def _obstacle(kind: MachineType, num_gpus: int | None, node: Node, used: Used, o
         all_gpus = _free_gpus(kind, node, frozenset())
         if len(all_gpus) >= wanted:
             return f"{kind.name} needs {wanted} x {model}, and {len(all_gpus) - len(_free_gpus(kind, node, used.gpus))} of {len(all_gpus)} are in use"
-        return f"{kind.name} needs {wanted} x {model}, and this machine has {', '.join(node.gpus) or 'no GPU'}"
+        return f"{kind.name} needs {wanted} x {model}, and this machine has {', '.join(filter(None, node.gpus)) or 'no GPU'}"
     cpus = node.cpus * overcommit.cpus
     if used.cpus + kind.cpus > cpus:
         return f"{kind.name} needs {kind.cpus:g} CPUs, and {used.cpus:g} of {cpus:g} ({node.cpus:g} x overcommit {overcommit.cpus:g}) are promised"

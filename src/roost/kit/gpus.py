@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+GONE: Final = -1
+"""Index of a GPU that was here when its runner started, and is not now."""
 _SUCCESS: Final = 0
 _LONGEST_TEXT: Final = 96
 
@@ -57,6 +59,20 @@ class Inventory:
         wanted = [name.strip() for name in visible.split(",") if name.strip()]
         left = tuple(gpu for gpu in self.gpus if any(name == str(gpu.index) or (gpu.uuid and gpu.uuid.startswith(name)) for name in wanted))
         return Inventory(left, f"{self.source}; CUDA_VISIBLE_DEVICES of the server leaves {len(left)} of {len(self.gpus)}")
+
+    def in_places(self, places: Sequence[str]) -> Inventory:
+        """The same GPUs, each at the place that its UUID has in `places`. One that is gone leaves its place empty; new ones come last.
+
+        Without UUIDs nobody can tell which is which, and they are as they come.
+        """
+        by_uuid = {gpu.uuid: gpu for gpu in self.gpus}
+        if "" in by_uuid:
+            return self
+        kept = [by_uuid.pop(uuid, Gpu(GONE, "", uuid)) for uuid in places]
+        return Inventory((*kept, *by_uuid.values()), self.source)
+
+
+NO_GPUS: Final = Inventory((), "nobody looked")
 
 
 def pretended(models: Sequence[str]) -> Inventory:

@@ -18,6 +18,7 @@ from roost.kit import log
 from roost.kit.clock import SystemClock
 from roost.server import identity, settings
 from roost.server.api import build
+from roost.server.machine import gpus_for_runners, in_known_places
 from roost.server.paths import Paths
 from roost.server.settings import Settings
 from roost.server.supervised import SupervisedSpawner
@@ -95,6 +96,7 @@ async def _assemble(spawner: SupervisedSpawner, paths: Paths, chosen: Settings) 
     store = await Store.open(paths.database, clock)
     secret = identity.pepper(paths.state)
     owner, first = await identity.establish(store, paths.home, chosen.owner, secret, public, clock.now_ms())
+    owned = any(runner.gpus for runner in await store.runners.living())
     server = Server(
         store=store,
         clock=clock,
@@ -105,6 +107,7 @@ async def _assemble(spawner: SupervisedSpawner, paths: Paths, chosen: Settings) 
         addresses=Addresses(public, f"unix:{os.environ['ROOST_LINK_PATH']}"),
         pepper=secret,
         owner=owner,
+        gpus=await in_known_places(gpus_for_runners(chosen.gpus), store.meta, owned),
     )
     await server.start(
         build(server, lambda: _restart(spawner), spawner.enforcement), _sockets("ROOST_LISTEN_FDS"), _sockets("ROOST_LINK_FD")

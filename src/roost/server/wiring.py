@@ -57,6 +57,7 @@ from roost.gateway.submit import Submits
 from roost.gateway.sync import DirectCalls, Runners
 from roost.kit import linux, log, memory
 from roost.kit.clock import Clock
+from roost.kit.gpus import Inventory
 from roost.kit.hints import Hints
 from roost.kit.loop import Loop
 from roost.kit.spawn import Spawner
@@ -116,6 +117,7 @@ class Server:
         pepper: bytes,
         owner: str,
         node: placement.Node | None = None,
+        gpus: Inventory | None = None,
         available_mb: Callable[[], int | None] = memory.available_mb,
     ) -> None:
         self.store = store
@@ -132,7 +134,7 @@ class Server:
         self.board = Board()
         self.blobs = Blobs(paths.blobs)
         self.logs = RunnerLogs(paths.runner_logs)
-        self.gpus = gpus_for_runners(settings.gpus)
+        self.gpus = gpus or gpus_for_runners(settings.gpus)
         self.node = node or this_node(self.gpus)
         self.available_mb = available_mb
         self.machine_types = {**placement.DEFAULT_MACHINE_TYPES, **settings.machine_types}

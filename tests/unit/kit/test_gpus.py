@@ -89,3 +89,24 @@ def test_the_servers_own_restriction_holds_for_runners_too(visible: str | None, 
 
 def test_a_restricted_gpu_keeps_its_number() -> None:
     assert [gpu.index for gpu in FOUR.only("2,3").gpus] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("places", "models", "indexes"),
+    [
+        ((), "AB", [0, 1]),
+        (("GPU-pretended-1", "GPU-pretended-0"), "BA", [1, 0]),
+        (("GPU-old", "GPU-pretended-1"), "BA", [gpus.GONE, 1, 0]),
+        (("GPU-pretended-1",), "BA", [1, 0]),
+    ],
+    ids=["none known", "another order", "one is gone", "one is new"],
+)
+def test_a_gpu_keeps_its_place_whatever_becomes_of_others(places: tuple[str, ...], models: str, indexes: list[int]) -> None:
+    found = gpus.pretended(["A", "B"]).in_places(places).gpus
+    assert "".join(gpu.model for gpu in found) == models
+    assert [gpu.index for gpu in found] == indexes
+
+
+def test_gpus_that_cannot_be_told_apart_are_as_they_come() -> None:
+    found = Inventory((Gpu(0, "A"), Gpu(1, "B")), "a listing")
+    assert found.in_places(("GPU-x",)) == found
