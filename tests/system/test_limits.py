@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from roost.kit import linux
@@ -69,6 +70,15 @@ def test_a_handler_that_takes_too_much_is_ended_by_name_and_nobody_else_notices(
     until("the row says why", lambda: "out of memory" in reason_of(limited, runner["runner_id"]))
     assert "its machine type has 512 MB" in limited.cli("apps", "logs", "hungry").stdout
     assert limited.call("hungry", {"mb": 40}).status_code == 200
+
+
+def test_a_queued_request_that_takes_too_much_says_why_at_its_end(limited: Roost) -> None:
+    submitted = httpx.post(f"{limited.url}/_queue/{limited.owner}/hungry", json={"mb": 4_000}, headers=limited.auth, timeout=30).json()
+    until("it has ended", lambda: limited.api("GET", f"/v1/requests/{submitted['request_id']}")["status"] == "COMPLETED")
+    told = limited.api("GET", f"/v1/requests/{submitted['request_id']}")
+    assert told["error_type"] == "runner_disconnected"
+    assert "its machine type has 512 MB" in told["error"], told
+    assert len(told["attempts"]) == 3
 
 
 def test_each_gpu_is_shown_to_one_runner_and_to_no_template(limited: Roost) -> None:
