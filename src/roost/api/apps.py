@@ -56,6 +56,8 @@ class AppCalls:
             }
             template = await self._store.decisions.latest(alias.application, kind="template")
             shape["template"] = template_json(template, revision.id) if template is not None else None
+        wanted = self._parts.unplaced().get(alias.application)
+        shape["no_room"] = wanted.reason if wanted is not None else ""
         return Json(shape | {"decision": decision_json(decision) if decision is not None else None})
 
     async def scale(self, request: Request) -> Answer:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from roost.core.health import Last
 from roost.core.model import Recipe, Scale
-from roost.core.placement import USUAL, MachineType, Node, Overcommit
+from roost.core.placement import USUAL, MachineType, Node, Overcommit, Unplaced
 from roost.core.whatif import Lived
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
@@ -19,7 +19,9 @@ from roost.data.signing import Signer
 from roost.demand.board import Board
 from roost.demand.queue import Queue
 from roost.kit.clock import Clock
+from roost.kit.gpus import NO_GPUS, Inventory
 from roost.kit.hints import Hints
+from roost.kit.spawn import Enforcement
 from roost.link.directory import Directory
 from roost.store import Store
 from roost.web.answers import Scope
@@ -116,6 +118,8 @@ class About:
     """How long a webhook that is sent again is tried."""
     webhook_ip_ranges: tuple[str, ...] = ()
     """Networks that webhooks come from, as the operator says."""
+    gpus: Inventory = NO_GPUS
+    free_memory_floor_mb: int = 0
     poll_s: float = 0.1
     """How often an open stream looks for what is new when nobody hints."""
 
@@ -157,3 +161,9 @@ class ApiParts:
     closing: asyncio.Event
     """Set when this server hands over to a new one: open streams say so and end."""
     about: About
+    enforcement: Callable[[], Awaitable[Enforcement]]
+    """How limits of machine types are kept. Raises OSError when nobody can say."""
+    unplaced: Callable[[], Mapping[str, Unplaced]] = dict
+    """The apps that want a runner for which there is no room."""
+    available_mb: Callable[[], int | None] = lambda: None
+    """What the machine has left; None: nobody knows."""

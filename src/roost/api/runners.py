@@ -8,7 +8,7 @@ from roost.api.output import Find
 from roost.api.parts import ApiParts
 from roost.api.request import Request
 from roost.api.routes import Route
-from roost.api.shapes import runner_json, state_of
+from roost.api.shapes import runner_json, state_of, unplaced_json
 from roost.core.lifecycle import RUNNER, RunnerEvent, sources
 from roost.core.model import Runner, RunnerState
 from roost.wire.errors import RoostError
@@ -25,6 +25,7 @@ class RunnerCalls:
         self._directory = parts.directory
         self._kill_process = parts.kill_runner
         self._health = parts.health
+        self._unplaced = parts.unplaced
         self._logs = LogCalls(parts)
 
     def routes(self) -> tuple[Route, ...]:
@@ -36,7 +37,7 @@ class RunnerCalls:
         )
 
     async def list(self, request: Request) -> Answer:
-        """The living ones, oldest first; with `since`, after those that ended since."""
+        """The living ones, oldest first; with `since`, after those that ended since. Last, without an id, those that there is no room for."""
         application, since_ms = request.query.get("app"), request.whole("since")
         runners = [*(await self._store.runners.ended_since(since_ms) if since_ms is not None else ()), *await self._store.runners.living()]
         now_ms = self._clock.now_ms()
@@ -45,7 +46,12 @@ class RunnerCalls:
             for runner in runners
             if runner.owner == request.owner and application in (None, runner.application)
         ]
-        return Json({"runners": shown})
+        wanted = [
+            unplaced_json(name, one, now_ms)
+            for name, one in self._unplaced().items()
+            if name.startswith(f"{request.owner}/") and application in (None, name)
+        ]
+        return Json({"runners": [*shown, *wanted]})
 
     async def stop(self, request: Request) -> Answer:
         """Let it finish its calls and go. One that goes already, or has gone, stays as it is."""

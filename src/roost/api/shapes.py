@@ -8,6 +8,7 @@ from typing import Any
 
 from roost.core.health import Last
 from roost.core.model import Alias, DecisionRecord, Env, Event, Key, Release, Revision, Runner, RunnerState, Scale
+from roost.core.placement import Unplaced
 from roost.core.requests import Attempt, Request, RequestState
 from roost.core.webhooks import Try, Webhook, WebhookState
 from roost.data.logs import LogLine
@@ -135,6 +136,23 @@ def runner_json(runner: Runner, in_flight: int, now_ms: int, health: Last | None
         "health": {"ok": health.well, "said": health.said, "at": iso(health.at_ms)} if health is not None else None,
         "reason": runner.reason,
         "created_at": iso(runner.created_ms),
+    }
+
+
+def unplaced_json(application: str, wanted: Unplaced, now_ms: int) -> Json:
+    """A runner that is wanted and has no place yet, in the shape of one that has."""
+    return {
+        "runner_id": "",
+        "application": application,
+        "revision_id": wanted.revision_id,
+        "state": RunnerState.PENDING.value,
+        "machine_type": ", ".join(wanted.machine_types),
+        "in_flight_requests": 0,
+        "pid": None,
+        "uptime_seconds": max(0, now_ms - wanted.since_ms) / 1000,
+        "served": 0,
+        "reason": f"no room: {wanted.reason}",
+        "created_at": iso(wanted.since_ms),
     }
 
 

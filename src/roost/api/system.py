@@ -12,6 +12,7 @@ from roost.api.parts import ApiParts
 from roost.api.request import Request
 from roost.api.routes import May, Route
 from roost.core.placement import Fit, MachineType, could_ever_fit
+from roost.kit.gpus import GONE, Gpu
 from roost.store import StoreError
 
 LITTLE_SPACE: Final = 2 * 1024**3
@@ -25,6 +26,8 @@ class SystemCalls:
         self._restart = parts.restart
         self._about = parts.about
         self._reached = parts.reached
+        self._enforcement = parts.enforcement
+        self._available_mb = parts.available_mb
 
     def routes(self) -> tuple[Route, ...]:
         return (
@@ -62,6 +65,9 @@ class SystemCalls:
             await self._database(),
             self._disk(),
             self._machine(),
+            self._gpus(),
+            *await self._limits(),
+            self._memory(),
             self._pythons(),
             await self._runners(),
             self._certificate(),
@@ -88,7 +94,31 @@ class SystemCalls:
 
     def _machine(self) -> Check:
         node = self._about.node
-        return Check("machine", True, f"{node.cpus:g} CPUs, {node.memory_mb} MB of memory, GPUs: {', '.join(node.gpus) or 'none'}")
+        return Check(
+            "machine", True, f"{node.cpus:g} CPUs, {node.memory_mb} MB of memory, GPUs: {', '.join(filter(None, node.gpus)) or 'none'}"
+        )
+
+    def _gpus(self) -> Check:
+        found = self._about.gpus
+        gone = any(gpu.index == GONE for gpu in found.gpus)
+        hint = "Its driver's log may say why (`dmesg`). It is forgotten when the server starts while no runner has a GPU."
+        return Check("gpus", not gone, f"{', '.join(map(_gpu, found.gpus)) or 'none'} (from: {found.source})", hint)
+
+    async def _limits(self) -> list[Check]:
+        try:
+            how = await self._enforcement()
+        except OSError as error:
+            return [
+                Check("limits", False, f"nobody can say how they are kept: {error}", "Stop `roost up` and start it again: it is older.")
+            ]
+        why = f" ({how.detail})" if how.detail else ""
+        return [Check("memory limits", True, f"{how.memory}{why}"), Check("cpu shares", True, how.cpu)]
+
+    def _memory(self) -> Check:
+        left_mb, floor_mb = self._available_mb(), self._about.free_memory_floor_mb
+        detail = f"{left_mb} MB left" if left_mb is not None else "nobody can say how much is left"
+        hint = "No runner is started until some is free: end what takes it, or lower free_memory_floor_mb."
+        return Check("free memory", left_mb is None or left_mb >= floor_mb, f"{detail}; runners are started above {floor_mb} MB", hint)
 
     def _pythons(self) -> Check:
         found = self._about.pythons
@@ -107,6 +137,12 @@ class SystemCalls:
         # Before the stream begins: a supervisor that refuses is an error, not an event.
         await self._restart()
         return Streamed(_restarting)
+
+
+def _gpu(gpu: Gpu) -> str:
+    if gpu.index == GONE:
+        return f"{gpu.uuid}: gone"
+    return f"{gpu.index}: {gpu.model}" + (f" ({gpu.memory_mb} MB)" if gpu.memory_mb else "")
 
 
 async def _restarting(lines: Lines) -> None:

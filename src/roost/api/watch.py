@@ -131,8 +131,8 @@ class Watch:
                 await wait(nudge, self._parts.about.poll_s)
 
     def _waits_for(self, revision: Revision, runners: Sequence[Runner]) -> str:
-        line = self._parts.board.peek(f"{revision.owner}/{revision.name}")
-        return line.outlook.no_room if line is not None and not runners else ""
+        wanted = self._parts.unplaced().get(f"{revision.owner}/{revision.name}")
+        return wanted.reason if wanted is not None and not runners else ""
 
     async def _last_words(self, revision: Revision, sources: Sources, lines: Lines) -> None:
         """A traceback is written before its process ends, and the revision may have failed a moment earlier."""

@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from roost.backends.base import Launch
-from roost.kit.spawn import Exited, Spawn, Spawner
+from roost.kit.spawn import Exited, Limits, Spawn, Spawner
 from roost.wire.launch import Ticket
 
 # What an author's code may expect of any process: nothing of the server's own environment is a secret here, but most is noise.
@@ -34,6 +35,9 @@ _INHERITED = (
 )
 
 
+CUDA_VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Folders of the state that a runner process needs."""
@@ -45,6 +49,10 @@ class Places:
     """Runtime folder of an author's roost version."""
     links: tuple[str, ...]
     """Where runners dial home: "unix:/path", "tcp:host:port"."""
+    gpus: tuple[str, ...] = ()
+    """What CUDA_VISIBLE_DEVICES calls each GPU of this machine, by its index."""
+    caps_memory: bool = True
+    """Whether the memory of a machine type is a cap, or only what placement counts with."""
 
 
 class ProcessBackend:
@@ -84,8 +92,12 @@ class ProcessBackend:
             application=launch.application,
             revision_id=revision.id,
             working_dir=revision.working_dir,
-            env=launch.env,
+            env=launch.env | {CUDA_VISIBLE: ",".join(self.places.gpus[index] for index in launch.place.gpus)},
         )
+
+    def limits_of(self, launch: Launch) -> Limits:
+        kind = launch.place.type
+        return Limits(kind.memory_mb if self.places.caps_memory else 0, kind.cpus)
 
     def output_of(self, name: str) -> str:
         """The file that a runner's or template's output goes to."""
@@ -115,7 +127,7 @@ class ProcessBackend:
             stdin=self.ticket_of(launch).to_json(),
             output=self.output_of(launch.runner_id),
             grace_ms=launch.grace_ms,
-            memory_bytes=launch.place.type.memory_mb * 1024 * 1024,
+            limits=self.limits_of(launch),
         )
 
     def _argv(self, env_key: str, runtime: str) -> tuple[str, ...]:
@@ -131,4 +143,8 @@ class ProcessBackend:
             "PYTHONPATH": str(self.places.runtime_of(runtime)),
             "PYTHONUNBUFFERED": "1",
             "ROOST_RUNNER_ID": name,
+            # None, until a ticket says which: a template must not wake CUDA, which no fork survives, and a runner without GPUs must not take
+            # another's by accident.
+            CUDA_VISIBLE: "",
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         }

@@ -251,7 +251,7 @@ class TemplateBackend:
     async def _fork_and_adopt(self, template: _Template, launch: Launch) -> int:
         ticket = json.loads(self._fresh.ticket_of(launch).to_json())
         pid = await self._order(template, ticket, self._fresh.output_of(launch.runner_id))
-        await self._spawner.adopt(launch.runner_id, "runner", pid, launch.grace_ms)
+        await self._spawner.adopt(launch.runner_id, "runner", pid, launch.grace_ms, self._fresh.limits_of(launch))
         return pid
 
     async def _order(self, template: _Template, ticket: dict[str, Any], output: str) -> int:

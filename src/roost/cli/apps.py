@@ -90,6 +90,7 @@ def _fields(item: dict[str, Any]) -> list[tuple[str, object]]:
         *([("Reason", revision["reason"])] if revision.get("reason") else []),
         ("Machine type", item.get("machine_types")),
         ("Runners", item.get("runners")),
+        *([("No room", item["no_room"])] if item.get("no_room") else []),
         ("Waiting, in flight", f"{item.get('waiting', 0)}, {item.get('in_flight', 0)}"),
         *([("Scaling", decision["reason"])] if decision.get("reason") else []),
         *([("Template", f"{template['state']}: {template['reason']}")] if template else []),

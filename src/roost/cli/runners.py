@@ -46,9 +46,9 @@ def list_runners(
 
 
 def _row(item: dict[str, Any]) -> tuple[object, ...]:
-    state = (
-        f"{item['state']} ({item['reason']})" if item.get("reason") and item["state"] in ("TERMINATED", "TERMINATING") else item["state"]
-    )
+    # One without an id is wanted and has no place yet.
+    explains = item["state"] in ("TERMINATED", "TERMINATING") or not item["runner_id"]
+    state = f"{item['state']} ({item['reason']})" if item.get("reason") and explains else item["state"]
     uptime = seconds(round(item.get("uptime_seconds") or 0))
     revision = str(item.get("revision_id") or "")[:8]
     return (

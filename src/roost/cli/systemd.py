@@ -27,6 +27,8 @@ RestartSec=1
 KillMode=mixed
 TimeoutStopSec=90
 LimitNOFILE=1048576
+# Roost divides its control group among the runners: memory of a machine type is then a cap that the kernel keeps, processors are a share.
+Delegate=cpu memory
 UMask=0077
 
 [Install]

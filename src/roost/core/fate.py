@@ -68,12 +68,24 @@ def classify_disconnect(headers_received: bool, process_gone: bool) -> str:
     return "runner_disconnected" if process_gone else "runner_connection_error"
 
 
-def describe_end(code: int | None, signal_number: int | None, error: str = "", oom_killed: bool = False) -> str:
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """A process was ended for want of memory. `limit_mb` is its own limit that it went beyond; 0: the machine had no more. `peak_mb` 0: not known."""
+
+    limit_mb: int = 0
+    peak_mb: int = 0
+
+
+def describe_end(code: int | None, signal_number: int | None, error: str = "", memory: OutOfMemory | None = None) -> str:
     """How a process ended, for a reason or an error text: "the process was killed by signal 11 (SIGSEGV)"."""
     if error:
         return f"the process could not be started: {error}"
-    if oom_killed:
-        return "the process was killed because it or the machine was out of memory"
+    if memory is not None and memory.limit_mb:
+        held = f"held {memory.peak_mb} MB" if memory.peak_mb else "wanted more"
+        return f"the process was ended because it was out of memory: it {held}, and its machine type has {memory.limit_mb} MB"
+    if memory is not None:
+        held = f"; it held {memory.peak_mb} MB at most" if memory.peak_mb else ""
+        return f"the process was killed because the machine was out of memory{held}"
     if signal_number is not None:
         return f"the process was killed by signal {signal_number} ({_signal_name(signal_number)})"
     return "the process ended" if code is None else f"the process exited with code {code}"

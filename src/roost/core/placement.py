@@ -72,7 +72,7 @@ def resolve(names: Sequence[str], table: Mapping[str, MachineType]) -> tuple[Mac
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One machine. `gpus` are model names as its driver says them ("NVIDIA H100 80GB HBM3"), by index."""
+    """One machine. `gpus` are model names as its driver says them ("NVIDIA H100 80GB HBM3"), by index; "" is one that is gone."""
 
     cpus: float
     memory_mb: int
@@ -85,6 +85,14 @@ class Overcommit:
 
     cpus: float = 16.0
     memory: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class FreeMemory:
+    """What the machine has left, whatever was promised, and below how much nothing more is started."""
+
+    available_mb: int
+    floor_mb: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,16 @@ class NoRoom:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """A runner that is wanted and has no place: PENDING, to whoever asks."""
+
+    since_ms: int
+    reason: str
+    revision_id: str
+    machine_types: tuple[str, ...]
+
+
 NOTHING: Final = Used()
 USUAL: Final = Overcommit()
 
@@ -133,8 +151,20 @@ def could_ever_fit(types: Sequence[MachineType], num_gpus: int | None, node: Nod
     return Fit() if len(obstacles) < len(types) else Never("; ".join(obstacles))
 
 
-def place(types: Sequence[MachineType], num_gpus: int | None, node: Node, used: Used, overcommit: Overcommit = USUAL) -> Place | NoRoom:
-    """The first of the author's types that the node has room for now."""
+def place(
+    types: Sequence[MachineType],
+    num_gpus: int | None,
+    node: Node,
+    used: Used,
+    overcommit: Overcommit = USUAL,
+    free: FreeMemory | None = None,
+) -> Place | NoRoom:
+    """The first of the author's types that the node has room for now. `free` None: nobody knows, or there is no floor."""
+    if free is not None and free.available_mb < free.floor_mb:
+        # Promises are one thing. Without this the kernel would have to choose whom to kill.
+        return NoRoom(
+            f"the machine has {free.available_mb} MB of memory left, and below {free.floor_mb} MB (free_memory_floor_mb) nothing is started"
+        )
     obstacles: list[str] = []
     for kind in types:
         obstacle = _obstacle(kind, num_gpus, node, used, overcommit)
@@ -165,7 +195,7 @@ def _obstacle(kind: MachineType, num_gpus: int | None, node: Node, used: Used, o
         all_gpus = _free_gpus(kind, node, frozenset())
         if len(all_gpus) >= wanted:
             return f"{kind.name} needs {wanted} x {model}, and {len(all_gpus) - len(_free_gpus(kind, node, used.gpus))} of {len(all_gpus)} are in use"
-        return f"{kind.name} needs {wanted} x {model}, and this machine has {', '.join(node.gpus) or 'no GPU'}"
+        return f"{kind.name} needs {wanted} x {model}, and this machine has {', '.join(filter(None, node.gpus)) or 'no GPU'}"
     cpus = node.cpus * overcommit.cpus
     if used.cpus + kind.cpus > cpus:
         return f"{kind.name} needs {kind.cpus:g} CPUs, and {used.cpus:g} of {cpus:g} ({node.cpus:g} x overcommit {overcommit.cpus:g}) are promised"

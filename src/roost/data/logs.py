@@ -1,7 +1,7 @@
 """What runners print: their raw output files as lines, the newest, those since a moment, or each as it is written.
 
-A file holds records and raw lines (docs/internals/contracts.md, "A runner's output"). Its runner appends to it; here it is only read,
-and its head is freed when it grows too long. Nothing here is async: a poll reads a few pages that were just written.
+A file holds records and raw lines (docs/internals/contracts.md, "A runner's output"). Its runner appends to it; here it is read,
+its head is freed when it grows too long, and how the runner ended is added if it could not say that itself. Nothing here is async: a poll reads a few pages that were just written.
 """
 
 from __future__ import annotations
@@ -114,6 +114,18 @@ class RunnerLogs:
     def read(self, runner_id: str, since_ms: int) -> list[LogLine]:
         """The lines since a moment, oldest first; of more than MOST_LINES the newest."""
         return _all(self.follow(runner_id, Since(since_ms)), MOST_LINES)
+
+    def add(self, runner_id: str, message: str, at_ms: int) -> None:
+        """A last line about a runner that has ended, as the runner's own talk. One that never printed has no log, and gets none."""
+        path = self.path(runner_id)
+        with contextlib.suppress(FileNotFoundError):
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - 1))
+                whole = file.read() in (b"", b"\n")
+            line = json.dumps({"t": at_ms, "s": "sys", "l": message}, ensure_ascii=False).encode()
+            with path.open("ab") as file:
+                # What it was just printing is a line of its own.
+                file.write((b"" if whole else b"\n") + _RECORD + line + b"\n")
 
     def trim(self, runner_id: str, keep_bytes: int = KEEP_BYTES) -> int:
         """Free the head of a file that takes more than `keep_bytes`, and answer the bytes that the disk got back (0 where it cannot be done).

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from roost.kit import linux
 from roost.kit.launch import RUNNER_ID, launch
-from roost.kit.spawn import Exited, Living, Spawn
+from roost.kit.spawn import NO_LIMITS, Exited, Limits, Living, Spawn
 
 SPAWNER_ID = "ROOST_SPAWNER"
 
@@ -50,13 +50,13 @@ class LocalSpawner:
         asyncio.get_running_loop().add_reader(process.pidfd, self._on_end, process)
         return pid
 
-    async def adopt(self, name: str, kind: str, pid: int, grace_ms: int) -> None:
+    async def adopt(self, name: str, kind: str, pid: int, grace_ms: int, limits: Limits = NO_LIMITS) -> None:
         """Only where this process is the subreaper of what it starts (`kit.linux.become_subreaper`)."""
         if name in self._processes:
             raise OSError(f"cannot adopt {name}: a process of this name is running (pid {self._processes[name].pid})")
         if pid not in linux.children(os.getpid()):
             raise OSError(f"cannot adopt {name}: {pid} is no process that a template left to us")
-        process = Process(Spawn(name, kind, ("adopted",), grace_ms=grace_ms), pid, _pidfd(pid), asyncio.Event())
+        process = Process(Spawn(name, kind, ("adopted",), grace_ms=grace_ms, limits=limits), pid, _pidfd(pid), asyncio.Event())
         self._processes[name] = process
         asyncio.get_running_loop().add_reader(process.pidfd, self._on_end, process)
 

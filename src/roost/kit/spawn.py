@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a process and all that it starts may take together; 0 = as much as there is."""
+
+    memory_mb: int = 0
+    cpus: float = 0.0
+    """A share: with idle neighbours it may have more."""
+
+
+NO_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +39,7 @@ class Spawn:
     """Written to the process's stdin, which is then closed."""
     output: str = ""
     """File that stdout and stderr are appended to; created with mode 0600."""
-    memory_bytes: int | None = None
-    """Reserved for limits of the machine type; may be ignored where the machine cannot enforce it."""
+    limits: Limits = NO_LIMITS
     grace_ms: int = 5_000
     """Time between SIGTERM and SIGKILL when the whole tree is shut down and nobody says another."""
 
@@ -44,6 +55,21 @@ class Exited:
     signal: int | None
     error: str = ""
     oom_killed: bool = False
+    """It was ended for want of memory: of its own, or of the machine's."""
+    memory_limit_mb: int = 0
+    """The limit of its own that it went beyond; 0 if that was not what ended it."""
+    memory_peak_mb: int = 0
+    """The most that it was seen to hold; 0 if nobody looked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enforcement:
+    """How limits are kept on this machine, in words for an operator."""
+
+    memory: str
+    cpu: str
+    detail: str = ""
+    """Why it is not better than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +82,20 @@ class Living:
 
 
 class Spawner(Protocol):
-    """Starts and ends processes. Exits arrive on the callback given to `subscribe`, once each, also for those stopped."""
+    """Starts and ends processes. Exits arrive on the callback given to `subscribe`, once each, also for those stopped.
+
+    Limits are kept by the supervisor; the spawner of tests may ignore them.
+    """
 
     async def start(self, spawn: Spawn) -> int:
         """Start it and answer its pid. Raises OSError with a sentence if it cannot be started."""
         ...
 
-    async def adopt(self, name: str, kind: str, pid: int, grace_ms: int) -> None:
+    async def adopt(self, name: str, kind: str, pid: int, grace_ms: int, limits: Limits = NO_LIMITS) -> None:
         """Watch, stop and kill this process from now on as one that `start` started: a child that a template forked and left to us.
 
-        Raises OSError if there is no such child. Its exit is told also if it has ended meanwhile.
+        What it shares with the template does not count for its limits. Raises OSError if there is no such child. Its exit is told also if
+        it has ended meanwhile.
         """
         ...
 

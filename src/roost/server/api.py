@@ -7,12 +7,14 @@ import os
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from roost.api.app import build_api
 from roost.api.parts import About, ApiParts, Reached
 from roost.builders.surroundings import search_path
 from roost.engines.build import Pruned
+from roost.kit.spawn import Enforcement
 from roost.server.wiring import Server
 from roost.web.addresses import base_url
 from roost.web.answers import Asgi, Scope
@@ -35,7 +37,7 @@ class _Builds:
         return await self._server.builds.prune(all, await self._server.store.environments.in_use())
 
 
-def build(server: Server, restart: Callable[[], Awaitable[None]]) -> Asgi:
+def build(server: Server, restart: Callable[[], Awaitable[None]], asked: Callable[[], Awaitable[Enforcement]]) -> Asgi:
     """The control plane's ASGI app over this server's parts."""
     addresses = server.addresses
     return build_api(
@@ -76,9 +78,19 @@ def build(server: Server, restart: Callable[[], Awaitable[None]]) -> Asgi:
                 overcommit=server.overcommit,
                 webhook_ms=int(server.settings.webhook_hours * 3_600_000),
                 webhook_ip_ranges=server.settings.webhook_ip_ranges,
+                gpus=server.gpus,
+                free_memory_floor_mb=server.settings.free_memory_floor_mb,
             ),
+            enforcement=lambda: _enforcement(server, asked),
+            unplaced=server.fleet.unplaced,
+            available_mb=server.available_mb,
         )
     )
+
+
+async def _enforcement(server: Server, asked: Callable[[], Awaitable[Enforcement]]) -> Enforcement:
+    how = await asked()
+    return how if server.settings.memory_limits != "off" else replace(how, memory="not kept: the setting memory_limits is off")
 
 
 def _base_url(scope: Scope, server: Server) -> str:

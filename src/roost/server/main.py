@@ -19,6 +19,7 @@ from roost.kit import log
 from roost.kit.clock import SystemClock
 from roost.server import certificates, identity, settings
 from roost.server.api import build
+from roost.server.machine import gpus_for_runners, in_known_places
 from roost.server.paths import Paths
 from roost.server.settings import Settings
 from roost.server.supervised import SupervisedSpawner
@@ -110,6 +111,7 @@ async def _assemble(spawner: SupervisedSpawner, paths: Paths, chosen: Settings, 
     store = await Store.open(paths.database, clock)
     secret = identity.pepper(paths.state)
     owner, first = await identity.establish(store, paths.home, chosen.owner, secret, public, clock.now_ms())
+    owned = any(runner.gpus for runner in await store.runners.living())
     server = Server(
         store=store,
         clock=clock,
@@ -128,8 +130,11 @@ async def _assemble(spawner: SupervisedSpawner, paths: Paths, chosen: Settings, 
         pepper=secret,
         owner=owner,
         tls=tls,
+        gpus=await in_known_places(gpus_for_runners(chosen.gpus), store.meta, owned),
     )
-    await server.start(build(server, lambda: _restart(spawner)), _sockets("ROOST_LISTEN_FDS"), _sockets("ROOST_LINK_FD"))
+    await server.start(
+        build(server, lambda: _restart(spawner), spawner.enforcement), _sockets("ROOST_LISTEN_FDS"), _sockets("ROOST_LINK_FD")
+    )
     log.info("server.serving", address=public, owner=owner, pid=os.getpid())
     if first is not None:
         _welcome(first, public, https)

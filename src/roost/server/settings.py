@@ -76,6 +76,15 @@ class Settings:
     build_time_limit_s: float = _setting(3600, "a build that takes longer is stopped and has failed")
     cpu_overcommit: float = _setting(16.0, "how often a core may be promised to runners")
     memory_overcommit: float = _setting(4.0, "how often a megabyte may be promised to runners")
+    memory_limits: str = _setting(
+        "on", "on: a runner that holds more memory than its machine type has is ended; off: memory is only what placement counts with"
+    )
+    free_memory_floor_mb: int = _setting(
+        256, "no runner is started while the machine has less memory left than this, whatever was promised"
+    )
+    gpus: tuple[str, ...] = _setting(
+        (), "for tests and trials without GPUs: models that this machine shall pretend to have, as in A100,A100"
+    )
     template_memory_mb: int = _setting(
         1024, "memory that templates (processes which runners are forked from) may take together; 0: none, every runner starts afresh"
     )

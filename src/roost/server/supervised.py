@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from roost.kit import log
-from roost.kit.spawn import Exited, Living, Spawn
+from roost.kit.spawn import NO_LIMITS, Enforcement, Exited, Limits, Living, Spawn
 
 # A ticket carries an app's whole spec and environment; asyncio's own limit of 64 KB a line would break the channel.
 LINE_LIMIT = 16 * 1024 * 1024
@@ -102,14 +102,20 @@ class SupervisedSpawner:
         answer = await self._ask({"op": "start", **dataclasses.asdict(spawn)})
         return int(answer["pid"])
 
-    async def adopt(self, name: str, kind: str, pid: int, grace_ms: int) -> None:
-        await self._ask({"op": "adopt", "name": name, "kind": kind, "pid": pid, "grace_ms": grace_ms})
+    async def adopt(self, name: str, kind: str, pid: int, grace_ms: int, limits: Limits = NO_LIMITS) -> None:
+        told = {"name": name, "kind": kind, "pid": pid, "grace_ms": grace_ms, "limits": dataclasses.asdict(limits)}
+        await self._ask({"op": "adopt", **told})
 
     async def stop(self, name: str, grace_ms: int) -> None:
         await self._send({"op": "stop", "name": name, "grace_ms": grace_ms})
 
     async def kill(self, name: str) -> None:
         await self._send({"op": "kill", "name": name})
+
+    async def enforcement(self) -> Enforcement:
+        """How limits are kept. Raises OSError where the supervisor is older than limits."""
+        answer = await self._ask({"op": "enforcement"})
+        return Enforcement(**answer["enforcement"])
 
     async def living(self) -> list[Living]:
         answer = await self._ask({"op": "living"})

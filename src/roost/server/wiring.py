@@ -11,7 +11,7 @@ import random
 import socket
 import sysconfig
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,15 +65,16 @@ from roost.gateway.slots import Slots
 from roost.gateway.specs import Specs
 from roost.gateway.submit import Submits
 from roost.gateway.sync import DirectCalls, Runners
-from roost.kit import linux, log
+from roost.kit import linux, log, memory
 from roost.kit.clock import Clock
 from roost.kit.fetch import AllowList, Fetcher, judge_url
+from roost.kit.gpus import Inventory
 from roost.kit.hints import Hints
 from roost.kit.loop import Loop
 from roost.kit.spawn import Spawner
 from roost.link.directory import Directory
 from roost.link.listener import Admitted, Listener
-from roost.server.machine import this_node
+from roost.server.machine import gpus_for_runners, this_node
 from roost.server.paths import Paths
 from roost.server.runner_environment import Surroundings, own_environment, public_environment
 from roost.server.settings import Settings
@@ -142,6 +143,8 @@ class Server:
         node: placement.Node | None = None,
         fetch: Fetch | None = None,
         tls: Tls | None = None,
+        gpus: Inventory | None = None,
+        available_mb: Callable[[], int | None] = memory.available_mb,
     ) -> None:
         """`fetch`: what goes to URLs that callers gave; None: over the network."""
         self.store = store
@@ -161,7 +164,9 @@ class Server:
         self.board = Board()
         self.blobs = Blobs(paths.blobs)
         self.logs = RunnerLogs(paths.runner_logs)
-        self.node = node or this_node()
+        self.gpus = gpus or gpus_for_runners(settings.gpus)
+        self.node = node or this_node(self.gpus)
+        self.available_mb = available_mb
         self.machine_types = {**placement.DEFAULT_MACHINE_TYPES, **settings.machine_types}
         self.overcommit = placement.Overcommit(settings.cpu_overcommit, settings.memory_overcommit)
         self.defaults = defaults_of(settings)
@@ -223,6 +228,7 @@ class Server:
         self.queue.on_ready, self.queue.on_asked = self.slots.pump, self.dispatch.on_asked
         self.listener.on_kept = self.dispatch.on_kept
         self.listener.on_calls, self.fleet.on_end = self.dispatch.on_calls, self.dispatch.on_end
+        self.fleet.on_death = lambda runner_id, how: self.logs.add(runner_id, how, clock.now_ms())
         self._views = [
             Loop("routes", self.hints, ("apps",), self._refresh_routes),
             Loop("keys", self.hints, ("keys",), self._refresh_keys),
@@ -439,7 +445,16 @@ class Server:
         """Runners as processes of this machine, forked where there is a template."""
         paths = self.paths
         runtime_of = lambda version: find_runtime(paths.runtimes, version)  # noqa: E731
-        fresh = ProcessBackend(spawner, Places(paths.envs, paths.bundles, paths.runner_logs, runtime_of, (self.addresses.link,)))
+        places = Places(
+            envs=paths.envs,
+            bundles=paths.bundles,
+            runner_logs=paths.runner_logs,
+            runtime_of=runtime_of,
+            links=(self.addresses.link,),
+            gpus=tuple(str(gpu.index) for gpu in self.gpus.gpus),
+            caps_memory=self.settings.memory_limits != "off",
+        )
+        fresh = ProcessBackend(spawner, places)
         backend = TemplateBackend(spawner, fresh, self.births, self._public_environment_of, self.settings.template_import_limit_s)
         self.listener.admit_template = lambda hello: backend.admit(hello.runner_id, hello.token)
         self.listener.on_template = backend.connected
@@ -467,11 +482,16 @@ class Server:
             node=self.node,
             machine_types=self.machine_types,
             overcommit=self.overcommit,
+            free_memory=self._free_memory,
             defaults=self.defaults,
             grace_ms=int(self.settings.termination_grace_s * 1000),
             hash_secret=lambda secret: hash_secret(self.pepper, secret),
             environment_of=self._environment_of,
         )
+
+    def _free_memory(self) -> placement.FreeMemory | None:
+        available_mb = self.available_mb()
+        return placement.FreeMemory(available_mb, self.settings.free_memory_floor_mb) if available_mb is not None else None
 
     def _environment_of(self, revision: Revision, runner_id: str, key: str) -> dict[str, str]:
         """What one runner's code may read: what is its own, and all that is not."""

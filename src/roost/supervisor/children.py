@@ -15,14 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from roost.kit import linux
+from roost.kit import linux, log
+from roost.kit.cgroups import Groups, Unavailable
 from roost.kit.launch import NOTHING, RUNNER_ID, Inherited, launch
-from roost.kit.spawn import Exited, Living, Spawn
+from roost.kit.spawn import NO_LIMITS, Exited, Limits, Living, Spawn
+from roost.supervisor.limits import Keeper, Verdict
 
 # A stray without a mark may be in the middle of an exec, when its environment reads empty: look this often before it is nobody's.
 LOOKS_BEFORE_NOBODYS = 3
 # One with a mark that we do not know was forked by a template a moment ago: whoever ordered it says in a moment whose it is.
 LOOKS_BEFORE_ADOPTION = 500
+NO_GROUPS = Unavailable("nobody looked for control groups")
 REMEMBERED = 1_000
 """Names that were given back, and ends of children that nobody had adopted."""
 OURS: Final = ("server", "front")
@@ -50,7 +53,7 @@ class Ended:
 class Children:
     """Everything that runs below us. Knows no reasons: who is stopped and when is decided elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: Groups | Unavailable = NO_GROUPS) -> None:
         self._by_pid: dict[int, Child] = {}
         self._by_name: dict[str, Child] = {}
         self._unowned: dict[int, int] = {}
@@ -59,6 +62,7 @@ class Children:
         self._unclaimed: OrderedDict[int, linux.Ending] = OrderedDict()
         """How children ended that had not been adopted yet."""
         self._oom = linux.OomKills()
+        self.limits = Keeper(groups, self._marked_strays)
 
     def __iter__(self) -> Iterator[Child]:
         return iter(list(self._by_pid.values()))
@@ -74,9 +78,10 @@ class Children:
             spawn = dataclasses.replace(spawn, env={**spawn.env, RUNNER_ID: spawn.name})
         child = Child(spawn.name, spawn.kind, launch(spawn, inherited), server, spawn.grace_ms)
         self._by_pid[child.pid] = self._by_name[child.name] = child
+        self.limits.take(child.name, child.pid, spawn.limits)
         return child
 
-    def adopt(self, child: Child) -> Ended | None:
+    def adopt(self, child: Child, limits: Limits = NO_LIMITS) -> Ended | None:
         """Take in a process that a template forked and left to us; answers its end if that came first.
 
         Raises OSError with a sentence if there is no such child, or its name or pid is taken.
@@ -90,6 +95,7 @@ class Children:
             self._forget(child.name)
             return Ended(child, Exited(child.name, child.kind, child.pid, ending.code, ending.signal))
         self._by_pid[child.pid] = self._by_name[child.name] = child
+        self.limits.take(child.name, child.pid, limits, forked=True)
         return None
 
     def stop(self, child: Child, grace_ms: int, now_ms: int) -> None:
@@ -137,10 +143,25 @@ class Children:
             ending = linux.reap(pid)
             del self._by_name[child.name]
             self._forget(child.name)
-            oom_killed = ending.signal == signal.SIGKILL and not child.killed_by_us and self._oom.claim()
-            ended.append(Ended(child, Exited(child.name, child.kind, pid, ending.code, ending.signal, oom_killed=oom_killed)))
+            ended.append(Ended(child, self._told(child, ending, self.limits.ended(pid))))
         self.sweep()
         return ended
+
+    def _told(self, child: Child, ending: linux.Ending, verdict: Verdict) -> Exited:
+        exited = Exited(child.name, child.kind, child.pid, ending.code, ending.signal, memory_peak_mb=verdict.peak_mb)
+        if ending.signal != signal.SIGKILL or (child.killed_by_us and not verdict.limit_mb):
+            return exited
+        # Asked in any case: each kill that was counted answers for one process.
+        machine_was = not child.killed_by_us and self._oom.claim()
+        oom_killed = verdict.limit_mb > 0 or verdict.killed or machine_was
+        return dataclasses.replace(exited, oom_killed=oom_killed, memory_limit_mb=verdict.limit_mb)
+
+    def end_whoever_is_over(self, now_ms: int) -> None:
+        """SIGKILL to whoever holds more memory than it may: no grace, in which it would go on taking."""
+        for pid in self.limits.look(now_ms):
+            if (child := self._by_pid.get(pid)) is not None:
+                log.warning("process.over_memory", name=child.name, pid=pid)
+                self.kill(child)
 
     def _forget(self, name: str) -> None:
         self._gone[name] = None
@@ -169,6 +190,12 @@ class Children:
             return False
         self._unowned[stray] = self._unowned.get(stray, 0) + 1
         return self._unowned[stray] < (LOOKS_BEFORE_NOBODYS if mark is None else LOOKS_BEFORE_ADOPTION)
+
+    def _marked_strays(self) -> dict[int, int]:
+        """What left its session and lost its parent, with the child whose mark it bears."""
+        strays = linux.children(os.getpid()) - self._by_pid.keys()
+        marks = {pid: linux.environment_value(pid, RUNNER_ID) or "" for pid in strays}
+        return {pid: self._by_name[mark].pid for pid, mark in marks.items() if mark in self._by_name}
 
     @property
     def looking_again(self) -> bool:

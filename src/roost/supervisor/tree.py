@@ -15,9 +15,9 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from roost.kit import log
+from roost.kit import cgroups, log
 from roost.kit.launch import Inherited
-from roost.kit.spawn import Exited, Spawn
+from roost.kit.spawn import Exited, Limits, Spawn
 from roost.supervisor import succession
 from roost.supervisor.channel import Channel, ChannelBroken
 from roost.supervisor.children import OURS, Child, Children, kill_every_child
@@ -53,7 +53,9 @@ class Tree:
     def __init__(self, options: Options, sockets: Sockets) -> None:
         self._options = options
         self._sockets = sockets
-        self._children = Children()
+        # Before anything is started: under version 2 the group is divided as long as only we are in it.
+        self._children = Children(cgroups.find({os.getpid(), os.getppid()}))
+        log.info("supervisor.limits", **dataclasses.asdict(self._children.limits.how))
         self._front = Front(options, sockets, self._children)
         self._channels: dict[int, Channel] = {}
         self._untold: list[Exited] = []
@@ -96,6 +98,7 @@ class Tree:
                 self._on_signals(key.data)
         now_ms = _now_ms()
         self._children.kill_overdue(now_ms)
+        self._children.end_whoever_is_over(now_ms)
         if now_ms >= self._next_sweep_ms:
             self._children.sweep()
             self._next_sweep_ms = now_ms + SWEEP_EVERY_MS
@@ -107,7 +110,7 @@ class Tree:
 
     def _wait_s(self) -> float:
         now_ms = _now_ms()
-        times = [self._next_sweep_ms, self._children.next_deadline_ms()]
+        times = [self._next_sweep_ms, self._children.next_deadline_ms(), self._children.limits.next_look_ms()]
         if self._children.looking_again:
             times.append(now_ms + LOOK_AGAIN_MS)
             self._next_sweep_ms = min(self._next_sweep_ms, now_ms + LOOK_AGAIN_MS)
@@ -265,7 +268,7 @@ class Tree:
             case {"op": "start", "id": int(asked)}:
                 self._tell(number, {"id": asked, **self._start(number, message)})
             case {"op": "adopt", "id": int(asked), "name": str(name), "kind": str(kind), "pid": int(pid), "grace_ms": int(grace_ms)}:
-                self._adopt(number, asked, Child(name, kind, pid, number, grace_ms))
+                self._adopt(number, asked, Child(name, kind, pid, number, grace_ms), _limits(message))
             case {"op": "stop", "name": str(name), "grace_ms": int(grace_ms)}:
                 if (child := self._asked_for(name)) is not None:
                     self._children.stop(child, grace_ms, now_ms)
@@ -274,6 +277,8 @@ class Tree:
                     self._children.kill(child)
             case {"op": "living", "id": int(asked)}:
                 self._tell(number, {"id": asked, "living": [dataclasses.asdict(living) for living in self._children.living()]})
+            case {"op": "enforcement", "id": int(asked)}:
+                self._tell(number, {"id": asked, "enforcement": dataclasses.asdict(self._children.limits.how)})
             case {"op": "ended_ok", "names": list(names)}:
                 self._untold = [exited for exited in self._untold if exited.name not in names]
             case {"op": "restart"}:
@@ -301,10 +306,10 @@ class Tree:
         except (OSError, TypeError, ValueError) as error:
             return {"error": str(error)}
 
-    def _adopt(self, number: int, asked: int, child: Child) -> None:
+    def _adopt(self, number: int, asked: int, child: Child, limits: Limits) -> None:
         # Also while everything is shut down: a child that nobody watches would be ended without its grace.
         try:
-            ended = self._children.adopt(child)
+            ended = self._children.adopt(child, limits)
         except OSError as error:
             self._tell(number, {"id": asked, "error": str(error)})
             return
@@ -404,10 +409,16 @@ def _watch_signals(wakeup: socket.socket) -> None:
 def _spawn(message: dict[str, Any]) -> Spawn:
     known = {field.name for field in dataclasses.fields(Spawn)}
     fields = {name: value for name, value in message.items() if name in known}
-    spawn = Spawn(**{**fields, "argv": tuple(fields.get("argv", ()))})
+    spawn = Spawn(**{**fields, "argv": tuple(fields.get("argv", ())), "limits": _limits(message)})
     if spawn.kind in OURS or not spawn.name:
         raise ValueError(f"cannot start {spawn.name!r} of kind {spawn.kind!r}: it needs a name, and {' and '.join(OURS)} are ours to start")
     return spawn
+
+
+def _limits(message: dict[str, Any]) -> Limits:
+    """What a message says of limits; none from a server that is older than they are."""
+    told = message.get("limits") or {}
+    return Limits(int(told.get("memory_mb", 0)), float(told.get("cpus", 0)))
 
 
 def _now_ms() -> int:

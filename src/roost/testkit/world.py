@@ -56,6 +56,8 @@ class World:
         self.disk = disk
         self._settings = settings
         self._node = node
+        self.available_mb: int | None = None
+        """What the machine has left; None: nobody asks."""
         self.over_http = False
         """Calls come as bytes on connections, as real ones do; else they are ASGI requests, which have no short way."""
         self._calls: list[Calling | Dialling] = []
@@ -98,6 +100,7 @@ class World:
             owner=OWNER,
             node=self._node,
             fetch=self.receivers,
+            available_mb=lambda: self.available_mb,
         )
         await self.server.start(_no_api, [], [])
         self.backend.door = self.server.listener.newcomer

@@ -152,3 +152,20 @@ async def test_a_body_that_is_nested_too_deep_is_refused_with_a_sentence(world: 
 async def test_a_body_of_64_levels_is_taken(world: World):
     content = b'{"scope": "ADMIN", "alias": "a", "x": ' + b"[" * 63 + b"]" * 63 + b"}"
     assert (await world.call("POST", "/v1/keys", content=content)).status in (201, 422)
+
+
+async def test_doctor_says_how_limits_are_kept_and_what_is_left(world: World):
+    checks = {check["name"]: check for check in (await world.call("GET", "/v1/doctor")).json["checks"]}
+    assert checks["gpus"]["detail"] == "0: NVIDIA L40 (46068 MB) (from: NVML)"
+    assert checks["memory limits"]["detail"] == "by control groups (version 2)"
+    assert checks["free memory"] == {"name": "free memory", "ok": True, "detail": "4000 MB left; runners are started above 256 MB"} | {
+        "hint": checks["free memory"]["hint"]
+    }
+
+
+async def test_doctor_says_when_memory_is_short_or_nobody_knows_of_limits(world: World):
+    world.available_mb, world.enforcement = 100, None
+    checks = {check["name"]: check for check in (await world.call("GET", "/v1/doctor")).json["checks"]}
+    assert not checks["free memory"]["ok"]
+    assert "the supervisor does not know 'enforcement'" in checks["limits"]["detail"]
+    assert all(check["hint"] for check in checks.values() if not check["ok"])

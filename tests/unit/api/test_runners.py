@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from roost.core.model import RunnerState
+from roost.core.placement import Unplaced
 from tests.unit.api.world import ADMIN, NOW_MS, STRANGER, World
 
 APP_LOGS = "/v1/apps/ada/hello/logs"
@@ -127,3 +128,17 @@ async def test_a_followed_log_says_that_the_server_restarts(world: World):
 async def test_a_log_that_is_asked_for_in_nonsense_is_refused(world: World, query: str):
     await world.app("hello")
     assert (await world.call("GET", f"{APP_LOGS}?{query}")).refusal()[:2] == (422, "unprocessable")
+
+
+async def test_a_runner_that_there_is_no_room_for_is_pending_with_the_reason(world: World):
+    await world.app("hello")
+    reason = "GPU-L40 needs 1 x L40, and 2 of 2 are in use"
+    for application in ("ada/hello", "bob/hello"):
+        world.unplaced[application] = Unplaced(NOW_MS - 3_000, reason, "rev", ("GPU-L40", "GPU"))
+    [wanted] = (await world.call("GET", "/v1/runners")).json["runners"]
+    assert (wanted["runner_id"], wanted["application"], wanted["state"]) == ("", "ada/hello", "PENDING")
+    assert (wanted["reason"], wanted["machine_type"], wanted["uptime_seconds"]) == (f"no room: {reason}", "GPU-L40, GPU", 3.0)
+    assert (await world.call("GET", "/v1/runners?app=ada/none")).json == {"runners": []}
+    assert (await world.call("GET", "/v1/apps/ada/hello")).json["no_room"] == reason
+    world.unplaced.clear()
+    assert (await world.call("GET", "/v1/apps/ada/hello")).json["no_room"] == ""

@@ -19,14 +19,16 @@ from roost.builders.bundle import assemble
 from roost.core import recipe
 from roost.core.health import Last
 from roost.core.model import Alias, Key, Revision, RevisionState, Runner, RunnerState, Scale
-from roost.core.placement import DEFAULT_MACHINE_TYPES, Node
+from roost.core.placement import DEFAULT_MACHINE_TYPES, Node, Unplaced
 from roost.data.blobs import Blobs
 from roost.data.logs import RunnerLogs
 from roost.data.payloads import Payloads
 from roost.data.signing import Signer
 from roost.demand.board import Board
 from roost.demand.queue import Queue, Retention
+from roost.kit.gpus import Gpu, Inventory
 from roost.kit.hints import Hints
+from roost.kit.spawn import Enforcement
 from roost.link.directory import Directory
 from roost.store import MEMORY, Store
 from roost.web.auth import KeyRing, hash_secret
@@ -161,6 +163,9 @@ class World:
         self.restarts = 0
         self.asked_to_simulate: tuple[Any, ...] = ()
         self.simulated: dict[str, Any] = {"since_ms": 0, "starts_known": 1, "recorded": FIGURES, "took_ms": 1}
+        self.enforcement: Enforcement | None = Enforcement("by control groups (version 2)", "by control groups (version 2)")
+        self.unplaced: dict[str, Unplaced] = {}
+        self.available_mb = 4_000
         self.closing = asyncio.Event()
         self.ring = KeyRing(PEPPER)
         self.streams: list[Stream] = []
@@ -200,12 +205,22 @@ class World:
                     machine_types=DEFAULT_MACHINE_TYPES,
                     pythons=("3.11",),
                     defaults=Scale(),
+                    gpus=Inventory((Gpu(0, "NVIDIA L40", "GPU-1", 46_068),), "NVML"),
+                    free_memory_floor_mb=256,
                     # Tests hint; this is how soon a stream looks when only a file has changed.
                     poll_s=0.002,
                     webhook_ip_ranges=("203.0.113.7/32",),
                 ),
+                enforcement=self._enforcement,
+                unplaced=lambda: self.unplaced,
+                available_mb=lambda: self.available_mb,
             )
         )
+
+    async def _enforcement(self) -> Enforcement:
+        if self.enforcement is None:
+            raise OSError("the supervisor does not know 'enforcement'")
+        return self.enforcement
 
     async def _kill(self, runner_id: str) -> None:
         self.killed.append(runner_id)

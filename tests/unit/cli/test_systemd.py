@@ -13,7 +13,7 @@ def test_the_unit_runs_the_command_as_the_account_and_stops_only_the_supervisor(
     ).splitlines()
     assert 'ExecStart=/usr/bin/python3 -m roost.cli up --home "/srv/my roost"' in lines
     assert 'Environment="ROOST_HOME=/srv/my roost"' in lines
-    assert {"User=ada", "KillMode=mixed", "Restart=always", "WantedBy=multi-user.target"} <= set(lines)
+    assert {"User=ada", "KillMode=mixed", "Restart=always", "Delegate=cpu memory", "WantedBy=multi-user.target"} <= set(lines)
 
 
 @pytest.mark.parametrize(("word", "text"), [("a", "a"), ("a b", '"a b"'), ("100%", "100%%"), ("$HOME", "$$HOME"), ('a"b', '"a\\"b"')])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from roost.core.fate import Check, Keep, ProbeLoop, Stop, after_response, classify_disconnect, describe_end
+from roost.core.fate import Check, Keep, OutOfMemory, ProbeLoop, Stop, after_response, classify_disconnect, describe_end
 from roost.wire.errors import CODES
 
 
@@ -75,7 +75,19 @@ def test_a_broken_call_has_a_name(headers_received: bool, process_gone: bool, co
         (describe_end(1, None), "the process exited with code 1"),
         (describe_end(None, 11), "the process was killed by signal 11 (SIGSEGV)"),
         (describe_end(None, 64_000), "the process was killed by signal 64000 (unnamed)"),
-        (describe_end(None, 9, oom_killed=True), "the process was killed because it or the machine was out of memory"),
+        (describe_end(None, 9, memory=OutOfMemory()), "the process was killed because the machine was out of memory"),
+        (
+            describe_end(None, 9, memory=OutOfMemory(0, 700)),
+            "the process was killed because the machine was out of memory; it held 700 MB at most",
+        ),
+        (
+            describe_end(None, 9, memory=OutOfMemory(1024, 1180)),
+            "the process was ended because it was out of memory: it held 1180 MB, and its machine type has 1024 MB",
+        ),
+        (
+            describe_end(None, 9, memory=OutOfMemory(512)),
+            "the process was ended because it was out of memory: it wanted more, and its machine type has 512 MB",
+        ),
         (describe_end(None, None, "no such file: python"), "the process could not be started: no such file: python"),
         (describe_end(None, None), "the process ended"),
     ],

@@ -3,10 +3,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from roost.core.placement import (
     DEFAULT_MACHINE_TYPES,
     Fit,
+    FreeMemory,
     MachineType,
     Never,
     Node,
@@ -159,3 +161,44 @@ def test_promises_never_exceed_the_machine_and_what_never_fits_is_never_placed(
     assert used.memory_mb <= node.memory_mb * 4
     given_out = [index for p in placed for index in p.gpus]
     assert len(given_out) == len(set(given_out))
+
+
+@pytest.mark.parametrize(("available_mb", "starts"), [(255, False), (256, True), (10**6, True)])
+def test_below_the_floor_of_free_memory_nothing_is_started_whatever_was_promised(available_mb: int, starts: bool) -> None:
+    verdict = place(types("XS"), None, Node(64, 10**6), Used(), Overcommit(), FreeMemory(available_mb, 256))
+    assert isinstance(verdict, Place) is starts
+    if isinstance(verdict, NoRoom):
+        assert verdict.reason == "the machine has 255 MB of memory left, and below 256 MB (free_memory_floor_mb) nothing is started"
+
+
+class GpusOfRunners(RuleBasedStateMachine):
+    """Runners come and go, and servers are started anew on what the store says: whose GPUs are whose never overlaps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running: list[Place] = []
+
+    @rule(name=st.sampled_from(["GPU", "GPU-H100", "GPU-RTX4090", "S"]), num_gpus=st.none() | st.integers(0, 3))
+    def start(self, name: str, num_gpus: int | None) -> None:
+        verdict = place(types(name), num_gpus, GPU_BOX, used_by(self.running))
+        if isinstance(verdict, Place):
+            assert len(verdict.gpus) == (DEFAULT_MACHINE_TYPES[name].gpus if num_gpus is None else num_gpus)
+            self.running.append(verdict)
+
+    @precondition(lambda self: self.running)
+    @rule(which=st.integers(0))
+    def end(self, which: int) -> None:
+        self.running.pop(which % len(self.running))
+
+    @rule()
+    def next_server(self) -> None:
+        """It may have lost the type that a runner was started as; the row still names its GPUs."""
+        self.running = [Place(MachineType("gone", 0, 0), one.gpus) for one in self.running]
+
+    @invariant()
+    def no_gpu_has_two_runners(self) -> None:
+        given = [index for one in self.running for index in one.gpus]
+        assert len(given) == len(set(given))
+
+
+TestGpusOfRunners = GpusOfRunners.TestCase

@@ -214,3 +214,16 @@ def test_the_newest_lines_are_bounded_in_characters_too(logs: RunnerLogs):
     assert newest(lines, 0) == []
     write(logs, *(record("y" * MAX_MESSAGE, at_ms=number) for number in range(200)))
     assert [line.at_ms for line in logs.read("r1", 0)] == list(range(200 - 128, 200))
+
+
+def test_how_a_runner_ended_is_added_to_its_log_on_a_line_of_its_own(logs: RunnerLogs):
+    write(logs, record("hi"), b"cut off in the mid")
+    logs.add("r1", "out of memory", 2_000)
+    assert texts(logs.tail("r1", 10)) == ["hi", "cut off in the mid", "out of memory"]
+    last = logs.tail("r1", 1)[0]
+    assert (last.at_ms, last.level, last.source) == (2_000, "INFO", "runner")
+
+
+def test_nothing_is_added_to_a_log_that_is_not_there(logs: RunnerLogs):
+    logs.add("r1", "out of memory", 2_000)
+    assert not logs.path("r1").exists()

@@ -79,6 +79,8 @@ class FleetEngine:
         """A response of this runner asks for a check of its health."""
         self.unready: Callable[[str], str] = lambda runner_id: ""
         """What its health check says of a runner that is not ready for that alone."""
+        self.on_death: Callable[[str, str], None] = lambda runner_id, how: None
+        """A runner's process has ended by itself, without a word of its own about why: how it ended."""
         self.loop = Loop("fleet", hints, ("fleet",), self.round)
 
     async def adopt(self) -> None:
@@ -87,9 +89,9 @@ class FleetEngine:
         roster.processes.update(await self._backend.living())
         now_ms = self._clock.now_ms()
         for runner in await self._store.runners.living():
-            kind = self._ground.machine_types.get(runner.machine_type)
-            place = placement.Place(kind, runner.gpus) if kind is not None else None
-            known = roster.known[runner.id] = Known(runner.state, now_ms, place=place)
+            # A type that the settings have no more: what it was promised is forgotten, but its GPUs are its own all the same.
+            kind = self._ground.machine_types.get(runner.machine_type) or placement.MachineType(runner.machine_type, 0, 0)
+            known = roster.known[runner.id] = Known(runner.state, now_ms, place=placement.Place(kind, runner.gpus))
             if runner.id in roster.processes:
                 known.unlinked_since_ms = now_ms
         for runner_id in roster.processes.keys() - roster.known.keys():
@@ -141,7 +143,12 @@ class FleetEngine:
 
     def no_room(self, application: str) -> str:
         """Why a runner of this app could not be placed at the last try; "" if it could."""
-        return self._starter.no_room.get(application, (0, ""))[1]
+        found = self._starter.no_room.get(application)
+        return found.reason if found is not None else ""
+
+    def unplaced(self) -> dict[str, placement.Unplaced]:
+        """The apps that want a runner for which there is no room, with why."""
+        return dict(self._starter.no_room)
 
     def tally(self, revision_id: str) -> trial.Tally:
         """What became of this revision's calls and runners, as far as this server has seen it."""
@@ -250,6 +257,9 @@ class FleetEngine:
         for action in plan.actions:
             is_warm_up = warm is not None and isinstance(action, fleet.Start) and action.revision_id == warm.id
             await self._do(action, application, coming if is_warm_up and coming is not None else scale)
+        if not any(isinstance(action, fleet.Start) for action in plan.actions):
+            # Nobody wants one any more; or its starts fail, which is another reason to wait.
+            self._starter.no_room.pop(application, None)
         if alias is not None:
             self._fit_slots(alias, runners)
         self._tell_board(application, alias, seen, backoff)
@@ -332,8 +342,8 @@ class FleetEngine:
                 failed_starts=backoff.failures,
                 last_failure=backoff.reason,
                 next_start_ms=backoff.next_start_ms,
-                no_room_since_ms=no_room[0] if no_room is not None else None,
-                no_room=no_room[1] if no_room is not None else "",
+                no_room_since_ms=no_room.since_ms if no_room is not None else None,
+                no_room=no_room.reason if no_room is not None else "",
             ),
         )
 
@@ -437,11 +447,14 @@ class FleetEngine:
         runner = await self._store.runners.get(exited.name)
         if runner is None or runner.state is RunnerState.TERMINATED:
             return
-        how = fate.describe_end(exited.code, exited.signal, exited.error, exited.oom_killed)
+        memory = fate.OutOfMemory(exited.memory_limit_mb, exited.memory_peak_mb) if exited.oom_killed else None
+        how = fate.describe_end(exited.code, exited.signal, exited.error, memory)
         if runner.state in _LEAVING:
             reason = runner.reason
         else:
             reason = known.failure if known is not None and known.failure else how
+            if reason == how:
+                self.on_death(runner.id, how)
         if runner.state in scaling.STARTING:
             self._failed_start(runner, reason)
         elif runner.state not in _LEAVING:

@@ -30,6 +30,8 @@ class Roster:
         self.processes: dict[str, int] = {}
         """Those that live, with their pid, as far as the supervisor has said."""
         self.starting: set[str] = set()
+        self.ended = 0
+        """How many have ended: each left a place."""
 
     def of(self, runner: Runner, now_ms: int) -> Known:
         """What is known of it, from now on if it is new."""
@@ -51,6 +53,7 @@ class Roster:
 
     def bury(self, runner_id: str) -> None:
         self.known.pop(runner_id, None)
+        self.ended += 1
         # Its exit may have been told before its start learned its pid.
         self.processes.pop(runner_id, None)
 

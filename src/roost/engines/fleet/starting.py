@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from roost.backends.base import Backend, Launch
 from roost.core import placement
@@ -17,6 +18,9 @@ from roost.kit.spawn import Exited
 from roost.store import Store
 from roost.wire import ids
 
+NO_ROOM_PAUSE_MS: Final = 20_000
+"""Until the next try, unless a runner ends before that (spec: app-lifecycle.md §4)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ground:
@@ -25,6 +29,7 @@ class Ground:
     node: placement.Node
     machine_types: Mapping[str, placement.MachineType]
     overcommit: placement.Overcommit
+    free_memory: Callable[[], placement.FreeMemory | None]
     defaults: Scale
     grace_ms: int
     hash_secret: Callable[[str], str]
@@ -43,8 +48,10 @@ class Starter:
         self._backend = backend
         self._ground = ground
         self._roster = roster
-        self.no_room: dict[str, tuple[int, str]] = {}
-        """Apps whose last runner could not be placed: since when, and why."""
+        self.no_room: dict[str, placement.Unplaced] = {}
+        """By app, what it wants and has no place for."""
+        self._tried: dict[str, tuple[int, int]] = {}
+        """When that was tried last, and how many runners had ended by then."""
 
     async def start(self, revision: Revision, reason: str, application: str, scale: Scale, grace_ms: int) -> Exited | None:
         """Start one, if there is room (`no_room` says why not). Answers how it ended, if its process could not even be started."""
@@ -98,17 +105,24 @@ class Starter:
 
     def _place(self, revision: Revision, application: str, scale: Scale, now_ms: int) -> placement.Place | None:
         ground = self._ground
+        before = self.no_room.get(application)
+        if before is not None and (before.revision_id, before.machine_types) == (revision.id, scale.machine_types):
+            tried_ms, ended = self._tried.get(application, (0, -1))
+            if ended == self._roster.ended and now_ms - tried_ms < NO_ROOM_PAUSE_MS:
+                return None
         types = placement.resolve(scale.machine_types, ground.machine_types)
         used = placement.used_by(self._roster.places())
         verdict: placement.Place | placement.NoRoom
         if isinstance(types, placement.Unknown):
             verdict = placement.NoRoom(types.detail)
         else:
-            verdict = placement.place(types, revision.spec.num_gpus, ground.node, used, ground.overcommit)
+            verdict = placement.place(types, revision.spec.num_gpus, ground.node, used, ground.overcommit, ground.free_memory())
         if isinstance(verdict, placement.Place):
             self.no_room.pop(application, None)
             return verdict
-        if application not in self.no_room:
+        if before is None:
             log.warning("runner.no_room", app=application, reason=verdict.reason)
-        self.no_room[application] = (self.no_room.get(application, (now_ms, ""))[0], verdict.reason)
+        since_ms = before.since_ms if before is not None else now_ms
+        self.no_room[application] = placement.Unplaced(since_ms, verdict.reason, revision.id, scale.machine_types)
+        self._tried[application] = (now_ms, self._roster.ended)
         return None
