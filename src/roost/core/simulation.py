@@ -79,6 +79,8 @@ class Ground:
     starts: Starts
     revision_grace_ms: int = 0
     """From SIGTERM to the end of a runner without calls."""
+    reaction_ms: int = 0
+    """From a call that finds no free runner to the decision about it."""
     ready: int = 0
     """Runners that are there when it begins; of those that the policy wants at rest none is missing."""
 
@@ -283,7 +285,8 @@ class _Replay:
                 self._decide(arrivals)
             return
         (self.queue if queued else self.waiting).append(number)
-        self._decide(arrivals)
+        # Not at once: a burst is one decision, and who is served within a moment needs none.
+        self._look(self.now_ms + self.ground.reaction_ms)
 
     def _send(self, number: int, arrivals: list[Arrival], *, contested: bool) -> bool:
         choice = routing.choose(self.ready, routing.Pick(self.turn))

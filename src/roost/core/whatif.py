@@ -19,6 +19,8 @@ from roost.core.simulation import Arrival, Ground
 
 UNKNOWN_COLD_MS: Final = 1_000
 """How long a start takes of which none is on record."""
+REACTION_MS: Final = 2
+"""How soon a server that is not busy looks at a call that waits."""
 LATEST_MS: Final = 500
 """A start that came later than this after the call that it was for had to wait for something else: for room, for the end of another runner."""
 _LONGEST_LINE: Final = 10_000
@@ -104,7 +106,9 @@ def measured(past: Past) -> Figures:
 def replayed(past: Past, scale: Scale) -> Figures:
     """As it would have been with these settings."""
     arrivals = [Arrival(call.at_ms, call.service_ms, call.queued) for call in past.calls]
-    ground = Ground(simulation.recorded(past.cold_ms or (UNKNOWN_COLD_MS,)), ready=max(past.ready, _at_rest(scale)))
+    ground = Ground(
+        simulation.recorded(past.cold_ms or (UNKNOWN_COLD_MS,)), reaction_ms=REACTION_MS, ready=max(past.ready, _at_rest(scale))
+    )
     outcome = simulation.run(arrivals, scale, ground, from_ms=past.since_ms, until_ms=past.until_ms)
     starts = sum(1 for life in outcome.lives if life.ready_ms != life.started_ms)  # those that were there were ready at once
     return _figures(outcome.waits_ms, outcome.unserved, starts, [(life.started_ms, life.ended_ms) for life in outcome.lives])
@@ -130,7 +134,7 @@ def _took(began: Sequence[Lived], calls: Sequence[Call], scale: Scale) -> tuple[
         # Runners that start already are for the calls before.
         starting = [ready_ms for ready_ms in starting if ready_ms > at_ms]
         needed = needing[len(starting) * max(1, scale.max_multiplexing) :]
-        late_ms = at_ms - needed[0] - scale.scaling_delay_ms if needed else 0
+        late_ms = at_ms - needed[0] - scale.scaling_delay_ms - REACTION_MS if needed else 0
         took.append(life.ready_ms - at_ms + (late_ms if 0 <= late_ms <= LATEST_MS else 0))
         starting.append(life.ready_ms)
     return tuple(took)

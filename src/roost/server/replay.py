@@ -19,9 +19,10 @@ from roost.core.model import Scale
 from roost.core.whatif import Lived, Past
 from roost.data.traffic import Traffic
 
-MOST_CALLS: Final = 1_000_000
-"""Of all rows of the answer together: half a minute, even on a slow machine."""
-LIMIT_S: Final = 120
+MOST_CALLS: Final = 250_000
+"""Of all rows of the answer together: ten seconds, or half a minute on a busy machine."""
+LIMIT_S: Final = 50
+"""Of processor time, and a little more of any. Who asks over HTTP waits for a minute."""
 _MEMORY: Final = 1024 * 1024 * 1024
 _NICENESS: Final = 15
 

@@ -17,10 +17,10 @@ from roost.server import replay
 from roost.wire import ids
 from roost.wire.errors import RoostError
 
-_WAITING: Final = 4
+_WAITING: Final = 2
 """More than so many questions at once are somebody's mistake."""
-_PATIENCE_S: Final = 2 * replay.LIMIT_S
-"""Its limit is of processor time, of which others may leave it little."""
+_PATIENCE_S: Final = replay.LIMIT_S + 5
+"""Its own limit is of processor time, of which others may leave it little."""
 _FOUND: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG", "TZ")
 """What an interpreter needs to be the one that we are."""
 

@@ -189,3 +189,16 @@ def test_no_used_runner_goes_before_its_keep_alive(calls: list[Arrival], policy:
     for life in outcome.lives:
         if life.served and life.reason == "drained":
             assert life.ended_ms - life.started_ms >= policy.keep_alive_ms
+
+
+def test_who_is_served_before_anybody_has_looked_starts_nothing() -> None:
+    ground = Ground(fixed(1_000), reaction_ms=5)
+    outcome = run([Arrival(0, 100), Arrival(2_000, 3), Arrival(2_001, 3)], Scale(), ground)
+    assert (outcome.waits_ms, outcome.peak) == ((1_005, 0, 2), 1)
+
+
+def test_calls_of_the_queue_take_turns_with_those_at_a_connection() -> None:
+    calls = [Arrival(number, 100, queued=number < 4) for number in range(8)]
+    outcome = run(calls, Scale(max_concurrency=1), COLD)
+    first_of_each = sorted(outcome.waits_ms[:2] + outcome.waits_ms[4:6])
+    assert sorted(outcome.waits_ms)[:4] == first_of_each

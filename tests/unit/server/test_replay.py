@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from roost.core.model import Scale
-from roost.core.whatif import Lived
+from roost.core.whatif import REACTION_MS, Lived
 from roost.data.traffic import HOUR_MS, Served, Traffic
 from roost.kit.process import LocalSpawner
 from roost.server import replay
@@ -44,7 +44,7 @@ def test_each_of_the_settings_gets_its_figures(folder: Path) -> None:
     told = replay.answer(asked(folder, Scale(keep_alive_ms=1_000), Scale(keep_alive_ms=100_000)))
     short, long = told["replayed"]
     assert told["recorded"]["calls"] == 2 and told["starts_known"] == 1
-    assert (short["starts"], short["wait_p99_ms"], long["starts"]) == (2, 400, 1)
+    assert (short["starts"], short["wait_p99_ms"], long["starts"]) == (2, 400 + REACTION_MS, 1)
 
 
 def test_of_too_many_calls_the_newest_are_replayed(folder: Path) -> None:
@@ -78,9 +78,9 @@ async def test_a_replay_that_fails_says_how(folder: Path, spawner: LocalSpawner)
 async def test_more_than_a_few_at_once_are_refused(folder: Path, spawner: LocalSpawner) -> None:
     held = asyncio.Event()
     simulations = Simulations(spawner, folder / "traffic", folder, held.wait)
-    waiting = [asyncio.ensure_future(simulations.ask(APP, NOON, NOON + 1, [], [Scale()])) for _ in range(4)]
+    waiting = [asyncio.ensure_future(simulations.ask(APP, NOON, NOON + 1, [], [Scale()])) for _ in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(RoostError, match="4 simulations are under way"):
+    with pytest.raises(RoostError, match="2 simulations are under way"):
         await simulations.ask(APP, NOON, NOON + 1, [], [Scale()])
     for task in waiting:
         task.cancel()
