@@ -20,6 +20,7 @@ from roost.api.runners import RunnerCalls
 from roost.api.runs import RunCalls
 from roost.api.system import SystemCalls
 from roost.api.watch import Watched
+from roost.api.why import WhyCalls
 from roost.kit import log
 from roost.web.answers import Asgi, Receive, Scope, Send, send_error
 from roost.web.auth import KeyRing, Principal
@@ -42,6 +43,7 @@ def build_api(parts: ApiParts) -> Asgi:
         RunnerCalls(parts),
         RequestCalls(parts),
         QueueCalls(parts),
+        WhyCalls(parts),
         KeyCalls(parts),
         BuildCalls(parts),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from roost.core.explain import Held
 from roost.core.model import Recipe, Scale
 from roost.core.placement import USUAL, MachineType, Node, Overcommit
 from roost.data.blobs import Blobs
@@ -96,3 +97,5 @@ class ApiParts:
     closing: asyncio.Event
     """Set when this server hands over to a new one: open streams say so and end."""
     about: About
+    held: Callable[[str, str | None], Held] = lambda application, revision_id: Held()
+    """(application, revision): what keeps further runners of it from starting."""

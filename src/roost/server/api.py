@@ -69,6 +69,7 @@ def build(server: Server, restart: Callable[[], Awaitable[None]]) -> Asgi:
                 defaults=server.defaults,
                 overcommit=server.overcommit,
             ),
+            held=server.fleet.held,
         )
     )
 
