@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from roost.client.statuses import Completed as Completed
     from roost.client.statuses import InProgress as InProgress
     from roost.client.statuses import Queued as Queued
+    from roost.control.spawn import AppSpawnInfo as AppSpawnInfo
+    from roost.control.spawn import spawn as spawn
     from roost.sdk.app import App as App
     from roost.sdk.app import get_current_app as get_current_app
     from roost.sdk.context import RequestContext as RequestContext
@@ -44,6 +46,7 @@ _HOMES = {
     "AppClient": "roost.sdk.testing",
     "AppClientError": "roost.sdk.testing",
     "AppException": "roost.sdk.exceptions",
+    "AppSpawnInfo": "roost.control.spawn",
     "AsyncClient": "roost.client.asynchronous",
     "CUDAOutOfMemoryException": "roost.sdk.exceptions",
     "Client": "roost.client.client",
@@ -64,6 +67,7 @@ _HOMES = {
     "endpoint": "roost.sdk.endpoint",
     "exceptions": "roost.exceptions",
     "get_current_app": "roost.sdk.app",
+    "spawn": "roost.control.spawn",
 }
 
 __all__ = [
@@ -71,6 +75,7 @@ __all__ = [
     "AppClient",
     "AppClientError",
     "AppException",
+    "AppSpawnInfo",
     "AsyncClient",
     "CUDAOutOfMemoryException",
     "Client",
@@ -92,6 +97,7 @@ __all__ = [
     "endpoint",
     "exceptions",
     "get_current_app",
+    "spawn",
 ]
 
 

@@ -24,8 +24,7 @@ async def short(world: World, hint: str) -> Reply:
 
 
 async def queued(world: World, hint: str) -> Reply:
-    headers = {"x_fal_runner_hint": hint} if hint else {}
-    return await world.finished(await world.submit(**headers))
+    return await world.finished(await (world.submit(x_fal_runner_hint=hint) if hint else world.submit()))
 
 
 WAYS = {"direct": direct, "short way": short, "queued": queued}
