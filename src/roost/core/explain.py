@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from roost.core.model import Alias, DecisionRecord, Event, Release, ReleaseState, Revision, RevisionState, Runner, RunnerState, Scale
+from roost.core.model import (
+    Alias,
+    DecisionRecord,
+    Event,
+    Release,
+    ReleaseKind,
+    ReleaseState,
+    Revision,
+    RevisionState,
+    Runner,
+    RunnerState,
+    Scale,
+)
 from roost.core.requests import Attempt, Priority, Request, RequestState
 from roost.core.scaling import READY, STARTING
 
@@ -371,7 +383,8 @@ def _decision(record: DecisionRecord) -> str:
 
 
 def _release(release: Release) -> str:
-    what = {"move": "to revision", "renew": "fresh runners of revision", "trial": "trial of revision"}[release.kind.value]
+    words = {ReleaseKind.MOVE: "to revision", ReleaseKind.RENEW: "fresh runners of revision", ReleaseKind.TRIAL: "trial of revision"}
+    what = words.get(release.kind, f"{release.kind.value} of revision")
     how = "under way" if release.state is ReleaseState.UNDER_WAY else release.state.value
     return f"{what} {release.revision_id[:8]} by {release.actor}: {how}{', ' + _first_line(release.reason) if release.reason else ''}"
 

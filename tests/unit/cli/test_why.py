@@ -37,6 +37,15 @@ ANSWERS: dict[str, Any] = {
 }
 
 
+LISTED = {
+    "application": "me/hello",
+    "runner_id": RUNNER,
+    "state": "IDLE",
+    "uptime_seconds": 9.2,
+    "cold_start": {"ms": 612.3, "stages": {"spawn": 500.0, "connect": 100.0, "setup": 12.3}},
+}
+
+
 def answer(request: httpx.Request) -> httpx.Response:
     found = ANSWERS.get(request.url.path)
     if found is None:
@@ -59,6 +68,13 @@ def roost(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
         return code, captured.out, captured.err
 
     return typed
+
+
+def test_the_list_of_runners_shows_what_a_start_took(roost: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANSWERS, "/v1/runners", {"runners": [LISTED, LISTED | {"cold_start": None}]})
+    _, out, _ = roost("runners", "list")
+    assert "Cold Start" in out and [line.count("0.612 s") for line in out.splitlines()[1:]] == [1, 0]
+    assert json.loads(roost("runners", "list", "--json")[1])["runners"][0]["cold_start"]["stages"]["spawn"] == 500.0
 
 
 def test_the_sentences_are_printed_under_their_titles(roost: Callable[..., tuple[int, str, str]]) -> None:
