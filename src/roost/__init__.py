@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from roost.client.statuses import Queued as Queued
     from roost.client.webhooks import WebhookRejected as WebhookRejected
     from roost.client.webhooks import verify_webhook as verify_webhook
+    from roost.control.spawn import AppSpawnInfo as AppSpawnInfo
+    from roost.control.spawn import spawn as spawn
     from roost.sdk.app import App as App
     from roost.sdk.app import get_current_app as get_current_app
     from roost.sdk.context import RequestContext as RequestContext
@@ -47,6 +49,7 @@ _HOMES = {
     "AppClient": "roost.sdk.testing",
     "AppClientError": "roost.sdk.testing",
     "AppException": "roost.sdk.exceptions",
+    "AppSpawnInfo": "roost.control.spawn",
     "AsyncClient": "roost.client.asynchronous",
     "CUDAOutOfMemoryException": "roost.sdk.exceptions",
     "Client": "roost.client.client",
@@ -69,6 +72,7 @@ _HOMES = {
     "exceptions": "roost.exceptions",
     "get_current_app": "roost.sdk.app",
     "outgoing_headers": "roost.client.inherited",
+    "spawn": "roost.control.spawn",
     "verify_webhook": "roost.client.webhooks",
 }
 
@@ -77,6 +81,7 @@ __all__ = [
     "AppClient",
     "AppClientError",
     "AppException",
+    "AppSpawnInfo",
     "AsyncClient",
     "CUDAOutOfMemoryException",
     "Client",
@@ -100,6 +105,7 @@ __all__ = [
     "exceptions",
     "get_current_app",
     "outgoing_headers",
+    "spawn",
     "verify_webhook",
 ]
 

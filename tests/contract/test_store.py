@@ -23,6 +23,7 @@ from roost.core.model import (
     RunnerState,
     Scale,
 )
+from roost.core.stages import ColdStart
 from roost.kit.clock import SystemClock
 from roost.store import SchemaTooNew, Store, StoreClosed, StoreError, Violation
 from roost.store.driver import Driver, Reading, Writing
@@ -415,6 +416,29 @@ async def test_runners_are_found_by_app_revision_and_end(with_revision: Store) -
     assert ids(await store.runners.ended_since(0)) == "e"
 
 
+async def test_what_a_runners_start_took_is_kept_with_it_also_after_its_end(with_revision: Store) -> None:
+    start = ColdStart((("spawn", 512.5), ("connect", 3.0), ("setup", 40.0)), "CUDA was initialised")
+    store = with_revision
+    await store.runners.create(a_runner())
+    assert await store.runners.keep_cold_start("run-1", start)
+    assert not await store.runners.keep_cold_start("run-2", start)
+    await store.runners.move("run-1", {RunnerState.PENDING}, RunnerState.TERMINATED, "gone", 9_000)
+    runner = await store.runners.get("run-1")
+    assert runner is not None and runner.cold_start == start
+
+
+async def test_runners_that_were_never_ready_are_found_the_newest_first(with_revision: Store) -> None:
+    store = with_revision
+    for number in range(3):
+        await store.runners.create(a_runner(f"run-{number}"))
+        await store.runners.move(f"run-{number}", {RunnerState.PENDING}, RunnerState.TERMINATED, "setup() raised", 2_000 + number)
+    await store.runners.create(a_runner("run-3"))
+    await store.runners.create(a_runner("run-4", ready_ms=1_500))
+    await store.runners.move("run-4", {RunnerState.PENDING}, RunnerState.TERMINATED, "idle", 9_000)
+    found = await store.runners.never_ready("ada", "painter", 2)
+    assert [runner.id for runner in found] == ["run-2", "run-1"]
+
+
 async def test_a_runner_needs_a_revision(store: Store) -> None:
     with pytest.raises(Violation):
         await store.runners.create(a_runner())
@@ -565,6 +589,7 @@ async def test_of_several_who_set_a_fact_once_all_get_the_first_ones(store: Stor
 WRITER = """
 import asyncio, sys
 from pathlib import Path
+from roost.core.stages import ColdStart
 from roost.kit.clock import SystemClock
 from roost.store import Store
 

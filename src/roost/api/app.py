@@ -24,6 +24,7 @@ from roost.api.simulate import SimulateCalls
 from roost.api.system import SystemCalls
 from roost.api.watch import Watched
 from roost.api.webhooks import WebhookCalls
+from roost.api.why import WhyCalls
 from roost.kit import log
 from roost.web.answers import Asgi, Receive, Scope, Send, send_error
 from roost.web.auth import KeyRing, Principal
@@ -49,6 +50,7 @@ def build_api(parts: ApiParts) -> Asgi:
         WebhookCalls(parts),
         AddressCalls(parts),
         SimulateCalls(parts),
+        WhyCalls(parts),
         KeyCalls(parts),
         BuildCalls(parts),
         LaidOutDoors(),

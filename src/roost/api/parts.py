@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from roost.core.explain import Held
 from roost.core.health import Last
 from roost.core.model import Recipe, Scale
 from roost.core.placement import USUAL, MachineType, Node, Overcommit, Unplaced
@@ -167,3 +168,5 @@ class ApiParts:
     """The apps that want a runner for which there is no room."""
     available_mb: Callable[[], int | None] = lambda: None
     """What the machine has left; None: nobody knows."""
+    held: Callable[[str, str | None], Held] = lambda application, revision_id: Held()
+    """(application, revision): what keeps further runners of it from starting."""

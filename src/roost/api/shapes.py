@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from roost.core.explain import Explanation
 from roost.core.health import Last
 from roost.core.model import Alias, DecisionRecord, Env, Event, Key, Release, Revision, Runner, RunnerState, Scale
 from roost.core.placement import Unplaced
 from roost.core.requests import Attempt, Request, RequestState
+from roost.core.stages import ColdStart
 from roost.core.webhooks import Try, Webhook, WebhookState
 from roost.data.logs import LogLine
 from roost.demand.board import Line
@@ -136,6 +138,7 @@ def runner_json(runner: Runner, in_flight: int, now_ms: int, health: Last | None
         "health": {"ok": health.well, "said": health.said, "at": iso(health.at_ms)} if health is not None else None,
         "reason": runner.reason,
         "created_at": iso(runner.created_ms),
+        **({"cold_start": cold_start_json(runner.cold_start)} if runner.cold_start is not None else {}),
     }
 
 
@@ -154,6 +157,24 @@ def unplaced_json(application: str, wanted: Unplaced, now_ms: int) -> Json:
         "reason": f"no room: {wanted.reason}",
         "created_at": iso(wanted.since_ms),
     }
+
+
+def cold_start_json(start: ColdStart) -> Json:
+    """Milliseconds."""
+    why = {"why_spawned": start.why_spawned} if start.why_spawned else {}
+    return {"ms": round(start.ms, 1), "stages": dict(start.stages), **why}
+
+
+def explanation_json(kind: str, id: str, explanation: Explanation) -> Json:
+    """A sentence about the past has its moment beside it."""
+    parts = [
+        {
+            "title": part.title,
+            "said": [{"text": said.text} | ({"at": iso(said.at_ms)} if said.at_ms is not None else {}) for said in part.said],
+        }
+        for part in explanation
+    ]
+    return {"kind": kind, "id": id, "parts": parts}
 
 
 def log_json(line: LogLine) -> Json:

@@ -37,6 +37,7 @@ COMMANDS = (
     Command("queue", "Apps", "See how long an app's queue is, and empty it.", also=("queues",)),
     Command("simulate", "Apps", "Replay an app's recorded calls with other settings: waits against runner time."),
     Command("runners", "Apps", "See and end the processes that serve apps.", also=("runner", "machine")),
+    Command("why", "Apps", "Say why a request waits, a runner ended, or an app has as many runners as it has."),
     Command("up", "Server", "Start a server on this machine."),
     Command("restart", "Server", "Restart the server without losing a call."),
     Command("keys", "Server", "Make, list and revoke API keys.", also=("key",)),

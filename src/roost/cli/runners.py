@@ -16,7 +16,7 @@ app = noun()
 RunnerId = Annotated[str, typer.Argument(metavar="ID", help="The runner's id, or its first characters.")]
 
 LENGTH_OF_ID = 36
-COLUMNS = ("App", "Machine Type", "Runner ID", "In Flight", "Uptime", "Revision", "State", "PID")
+COLUMNS = ("App", "Machine Type", "Runner ID", "In Flight", "Uptime", "Cold Start", "Revision", "State", "PID")
 
 
 @app.callback()
@@ -51,12 +51,14 @@ def _row(item: dict[str, Any]) -> tuple[object, ...]:
     state = f"{item['state']} ({item['reason']})" if item.get("reason") and explains else item["state"]
     uptime = seconds(round(item.get("uptime_seconds") or 0))
     revision = str(item.get("revision_id") or "")[:8]
+    start = item.get("cold_start")
     return (
         item["application"],
         item.get("machine_type"),
         item["runner_id"],
         item.get("in_flight_requests"),
         uptime,
+        f"{start['ms'] / 1000:.3g} s" if start else None,
         revision,
         state,
         item.get("pid"),

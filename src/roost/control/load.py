@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
 import keyword
 import re
 import sys
@@ -89,6 +90,15 @@ def load(path: Path, class_name: str | None = None) -> LoadedApp:
     package_root = _package_root(path)
     module = _import_from_package(path, package_root) if package_root else _import_alone(path)
     return LoadedApp(_pick(module, path, class_name), path, module.__name__, package_root)
+
+
+def of_class(cls: type) -> LoadedApp:
+    """A class that this program has already. Raises LoadError if no file has it, as in an interactive session."""
+    try:
+        path = Path(inspect.getfile(cls)).resolve()
+    except (TypeError, OSError) as error:
+        raise LoadError(f"No file has the class {cls.__name__}.", hint="Write it into a file and import it from there.") from error
+    return LoadedApp(cls, path, cls.__module__, _package_root(path))
 
 
 # what was asked for

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from roost.core.stages import ColdStart
 from roost.wire.spec import AppSpec
 
 
@@ -211,6 +212,8 @@ class Runner:
     reason: str
     gpus: tuple[int, ...] = ()
     """Indexes of the node's GPUs that are its own."""
+    cold_start: ColdStart | None = None
+    """None: it is not ready yet, or a server that has ended since saw it start."""
 
     @property
     def application(self) -> str:

@@ -1,4 +1,5 @@
-"""Which runner takes a call (spec: scaling-routing.md §6): one that reported the caller's hint, else the next in turn.
+"""Which runner takes a call (spec: scaling-routing.md §6, GAPS C16): one that reported the caller's hint, else one that reports nothing and
+has lately had calls with it, else the next in turn.
 
 This is asked once a call, so it copies nothing: the gateway passes the objects it already holds. Whether it is worth to go on
 waiting when nobody is free is another question; `admission.judge` answers it.
@@ -23,7 +24,12 @@ class Candidate(Protocol):
 
     @property
     def hints(self) -> Collection[str]:
-        """What its last response reported (`X-Fal-Runner-Hints`)."""
+        """What its last response reported (`X-Fal-Runner-Hints`); empty if it never reported."""
+        ...
+
+    @property
+    def remembered(self) -> Collection[str]:
+        """Hints of the calls that it was sent lately."""
         ...
 
 
@@ -56,9 +62,10 @@ WAIT = Wait()
 
 
 def choose(candidates: Sequence[C], pick: Pick) -> Send[C] | Wait:
-    """A free runner with the hint, else the next free one in turn, else one that was to be avoided; never waits for a match."""
+    """A free runner that reported the hint, else one that had it, else the next free one in turn, else one to be avoided; never waits for a match."""
     count = len(candidates)
     match = -1
+    had_it = -1
     fallback = -1
     second_best = -1
     for offset in range(count):
@@ -77,8 +84,11 @@ def choose(candidates: Sequence[C], pick: Pick) -> Send[C] | Wait:
         if pick.hint in runner.hints:
             match = index
             break
+        # One that reports is believed: what it was sent before, it may have let go since.
+        if had_it < 0 and not runner.hints and pick.hint in runner.remembered:
+            had_it = index
     # A retry prefers another runner, but a runner that it was on before is better than none.
-    for index in (match, fallback, second_best):
+    for index in (match, had_it, fallback, second_best):
         if index >= 0:
             return Send(candidates[index], index + 1)
     return WAIT

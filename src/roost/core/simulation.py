@@ -148,6 +148,7 @@ class _Runner:
     in_flight: int = 0
     reason: str = ""
     hints: tuple[str, ...] = ()
+    remembered: tuple[str, ...] = ()
 
     @property
     def free(self) -> int:

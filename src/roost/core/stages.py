@@ -29,6 +29,23 @@ class Birth:
     """Why a template that was there was not used."""
 
 
+@dataclass(frozen=True, slots=True)
+class ColdStart:
+    """What a runner's start took, as it is kept with the runner."""
+
+    stages: Stages
+    why_spawned: str = ""
+
+    @property
+    def ms(self) -> float:
+        return sum(ms for _, ms in self.stages)
+
+
+def cold_start(birth: Birth) -> ColdStart:
+    """Of a runner that is ready."""
+    return ColdStart(tuple((name, round(ms, 1)) for name, ms in of_birth(birth)), birth.why_spawned)
+
+
 def of_birth(birth: Birth) -> Stages:
     """The stages that do not depend on a caller."""
     return _cut((birth.how, birth.started_s), ("connect", birth.connected_s), ("setup", birth.ready_s), since_s=birth.asked_s)

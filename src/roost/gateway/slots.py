@@ -83,7 +83,7 @@ class Slots:
         if line.waiting or self._ended is not None:
             return None
         entry = self._choose(line, route, hint)
-        return self._reserve(line, entry) if entry is not None else None
+        return self._reserve(line, entry, hint) if entry is not None else None
 
     def take_for_newcomer(self, application: str, hint: str) -> Entry | None:
         """A reserved slot for a queued request that has just come; None: somebody waits before it, or there is none. Given back as `queued`."""
@@ -94,7 +94,7 @@ class Slots:
         if entry is None or entry.is_doubted(self._now_ms()):
             return None
         self._measure(line)
-        return self._reserve(line, entry, side=Side.QUEUED)
+        return self._reserve(line, entry, hint, side=Side.QUEUED)
 
     def give_back(
         self, application: str, entry: Entry, *, busy: bool = False, queued: bool = False, times: tuple[int, int] | None = None
@@ -146,7 +146,7 @@ class Slots:
         if entry is None:
             return False
         line.waiting.popleft()
-        waiter.slot.set_result(self._reserve(line, entry, contested=request is not None))
+        waiter.slot.set_result(self._reserve(line, entry, waiter.hint, contested=request is not None))
         return True
 
     def _queued(self, line: Line) -> Request | None:
@@ -174,8 +174,10 @@ class Slots:
             entry = self._choose(line, route, request.hint, avoid=self.queue.runners_before(request), without=unfit)
             if entry is None:
                 return False
-            self._reserve(line, entry, side=Side.QUEUED, contested=contested)
+            self._reserve(line, entry, "", side=Side.QUEUED, contested=contested)
             if self.grant(line.application, entry):
+                if request.hint:
+                    entry.remember(request.hint)
                 return True
             unfit.add(entry.runner_id)
             line.in_flight -= 1
@@ -222,11 +224,13 @@ class Slots:
             case _:
                 return None
 
-    def _reserve(self, line: Line, entry: Entry, *, side: Side = Side.DIRECT, contested: bool = False) -> Entry:
+    def _reserve(self, line: Line, entry: Entry, hint: str, *, side: Side = Side.DIRECT, contested: bool = False) -> Entry:
         line.in_flight += 1
         if line.shares is not None:
             line.shares = fairness.took(line.shares, side, self._now_ms(), contested=contested)
         self._directory.took(entry)
+        if hint:
+            entry.remember(hint)
         return entry
 
     def _returned(self, line: Line, shares: Shares, side: Side) -> None:

@@ -9,6 +9,8 @@ from typing import Final
 from roost.link.connection import CallConnection
 
 _DOUBTED_MS: Final = 10_000
+REMEMBERED: Final = 16
+"""Hints that are remembered of a runner: more than it is likely to have at hand."""
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class Entry:
     """Its process is stopped by a signal: a call would wait for nothing."""
     hints: tuple[str, ...] = ()
     """What its last response reported (`X-Fal-Runner-Hints`)."""
+    remembered: dict[str, None] = field(default_factory=dict[str, None])
+    """Hints of the calls that it was sent lately, the newest last; see `remember`."""
 
     @property
     def id(self) -> str:
@@ -45,6 +49,13 @@ class Entry:
         if self.draining or self.refusing or self.frozen or self.connection.going_away:
             return 0
         return self.slots - self.in_flight - self.held
+
+    def remember(self, hint: str) -> None:
+        """It was sent a call with this hint."""
+        self.remembered.pop(hint, None)
+        self.remembered[hint] = None
+        if len(self.remembered) > REMEMBERED:
+            del self.remembered[next(iter(self.remembered))]
 
     def is_doubted(self, now_ms: int) -> bool:
         """Whether it should be asked for a slot before anything rests on it."""
@@ -77,6 +88,7 @@ class Directory:
         entry = Entry(runner_id, revision_id, slots, connection, held=held, ready_ms=now_ms, idle_since_ms=now_ms)
         if old is not None:
             entry.served, entry.ready_ms = old.served, old.ready_ms
+            entry.hints, entry.remembered = old.hints, old.remembered
         self._by_runner[runner_id] = entry
         self._by_revision.setdefault(revision_id, []).append(entry)
         self.on_change(runner_id)

@@ -20,6 +20,7 @@ from roost.sdk.options import OPTIONS
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from roost import AppSpawnInfo
     from roost.sdk.health import HealthCheck
     from roost.sdk.retry import RetryConfig
 
@@ -166,6 +167,13 @@ class App:
         from roost.sdk.local import serve_local
 
         serve_local(cls, host, 8080 if exposed_port is None else exposed_port)
+
+    @classmethod
+    def spawn(cls) -> AppSpawnInfo:
+        """Begin a run of it on the server of the profile, as `roost run` does; `.wait()` for it, `.cancel()` it (`roost.spawn`)."""
+        from roost import spawn
+
+        return spawn(cls)
 
     # Hooks of the framework; overriding is for those who know FastAPI, and wants a call of super().
 

@@ -1,4 +1,4 @@
-"""Call an app in an author's tests, without a server (spec: app-class.md §1.10).
+"""Call an app in an author's tests, in their own process or on a server (spec: app-class.md §1.10).
 
 On the author's side only: httpx is not in runners.
 """
@@ -41,12 +41,13 @@ class AppClient:
     with roost.AppClient.local(MyApp) as client:
         answer = client.generate(Input(prompt="a roost"))     # or {"prompt": "a roost"}
     ```
+    `local` serves it in this process, `connect` runs it on a server, in an environment of its own.
     Each takes one argument, a model or JSON, and returns what the endpoint's return annotation says, or the JSON itself.
     Errors of the app raise AppClientError.
     """
 
     def __init__(self, cls: type[App], send: Callable[[str, str, Any], httpx.Response]) -> None:
-        """`send(method, path, json)` answers the response; see `local`."""
+        """`send(method, path, json)` answers the response; see `local` and `connect`."""
         self._cls = cls
         self._send = send
         self._routes = {name: route for name, route in endpoint.collect(cls).items() if not route.is_websocket}
@@ -69,6 +70,22 @@ class AppClient:
                     yield cls(app, send)
             finally:
                 forget(instance)
+
+    @classmethod
+    @contextmanager
+    def connect(
+        cls, app: type[App], *, health_request_timeout: float = 30, startup_timeout: float = 60, health_check_interval: float = 0.5
+    ) -> Generator[AppClient]:
+        """Run it on the server of the profile (`App.spawn`), print what it prints, and call it when it is healthy; the run ends with the block.
+
+        Raises what `AppSpawnInfo.wait` raises if it does not come up.
+        """
+        from roost import spawn
+
+        # A test's output is where an author looks for what the app said.
+        with spawn(app, on_log=lambda line: print(line.message, flush=True)) as info:  # noqa: T201  # it is data, not talk of ours
+            info.wait(health_request_timeout, startup_timeout, health_check_interval)
+            yield cls(app, info.send)
 
     def health(self) -> Any:
         """The answer of `GET /health`."""

@@ -84,6 +84,7 @@ def build(server: Server, restart: Callable[[], Awaitable[None]], asked: Callabl
             enforcement=lambda: _enforcement(server, asked),
             unplaced=server.fleet.unplaced,
             available_mb=server.available_mb,
+            held=server.fleet.held,
         )
     )
 

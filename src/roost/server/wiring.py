@@ -464,12 +464,9 @@ class Server:
     def _ready(self, runner_id: str, revision_id: str) -> None:
         birth = self.births.ready(runner_id)
         if birth is not None:
-            log.info(
-                "runner.stages",
-                runner=runner_id,
-                **{name: round(ms, 1) for name, ms in stages.of_birth(birth)},
-                why_spawned=birth.why_spawned,
-            )
+            start = stages.cold_start(birth)
+            log.info("runner.stages", runner=runner_id, **dict(start.stages), why_spawned=start.why_spawned)
+            self.fleet.on_ready(runner_id, start)
             if self.templates is not None:
                 self.templates.born(revision_id, birth)
 

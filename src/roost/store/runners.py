@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from roost.core.model import Event, Runner, RunnerState
+from roost.core.stages import ColdStart
 from roost.store.columns import any_of, dump, load
 from roost.store.driver import Driver, Row, Value, Writing
 from roost.store.events import SERVER, note
@@ -26,9 +27,9 @@ class Runners:
             row = tx.row(
                 """
                 INSERT INTO runners (id, account, environment, name, revision_id, state, pid, machine_type, token_hash, served,
-                    created_ms, ready_ms, idle_since_ms, ended_ms, reason, gpus)
+                    created_ms, ready_ms, idle_since_ms, ended_ms, reason, gpus, cold_start)
                 VALUES (:id, :account, coalesce((SELECT environment FROM revisions WHERE id = :revision_id), ''), :name, :revision_id, :state,
-                    :pid, :machine_type, :token_hash, :served, :created_ms, :ready_ms, :idle_since_ms, :ended_ms, :reason, :gpus)
+                    :pid, :machine_type, :token_hash, :served, :created_ms, :ready_ms, :idle_since_ms, :ended_ms, :reason, :gpus, :cold_start)
                 RETURNING *
                 """,
                 _columns(runner),
@@ -53,6 +54,14 @@ class Runners:
     async def of_revision(self, revision_id: str) -> tuple[Runner, ...]:
         """The living ones of a revision, oldest first."""
         return await self._select("revision_id = :revision_id AND state <> 'TERMINATED'", {"revision_id": revision_id})
+
+    async def never_ready(self, owner: str, name: str, limit: int = 10) -> tuple[Runner, ...]:
+        """Runners of an application that ended before they were ready, the newest first."""
+        where = "account = :owner AND name = :name AND state = 'TERMINATED' AND ready_ms IS NULL"
+        args: dict[str, Value] = {"owner": owner, "name": name, "limit": limit}
+        sql = f"SELECT * FROM runners WHERE {where} ORDER BY ended_ms DESC, id LIMIT :limit"
+        rows = await self._driver.read(lambda tx: tx.rows(sql, args))
+        return tuple(_runner(row) for row in rows)
 
     async def failed_starts(self, revision_id: str) -> tuple[Runner, ...]:
         """Runners of this revision that ended before they were ready."""
@@ -111,6 +120,12 @@ class Runners:
         sql = f"UPDATE runners SET {', '.join(setters)} WHERE id = :id AND state <> 'TERMINATED'"
         return await self._driver.write(lambda tx: tx.run(sql, args | {"id": id}), "runners.update") > 0
 
+    async def keep_cold_start(self, id: str, start: ColdStart) -> bool:
+        """What its start took. False if there is no such runner."""
+        args: dict[str, Value] = {"id": id, "cold_start": _dump_start(start)}
+        sql = "UPDATE runners SET cold_start = :cold_start WHERE id = :id"
+        return await self._driver.write(lambda tx: tx.run(sql, args), "runners.keep_cold_start") > 0
+
     async def delete_ended_before(self, ms: int) -> int:
         """Forget runners that ended before `ms`; answers how many."""
         return await self._driver.write(
@@ -151,7 +166,19 @@ def _columns(runner: Runner) -> dict[str, Value]:
         "ended_ms": runner.ended_ms,
         "reason": runner.reason,
         "gpus": dump(list(runner.gpus)),
+        "cold_start": _dump_start(runner.cold_start),
     }
+
+
+def _dump_start(start: ColdStart | None) -> str:
+    return dump({"stages": start.stages, "why_spawned": start.why_spawned}) if start is not None else ""
+
+
+def _load_start(text: str) -> ColdStart | None:
+    if not text:
+        return None
+    kept = load(text)
+    return ColdStart(tuple((str(name), float(ms)) for name, ms in kept["stages"]), str(kept["why_spawned"]))
 
 
 def _runner(row: Row) -> Runner:
@@ -171,4 +198,5 @@ def _runner(row: Row) -> Runner:
         ended_ms=row["ended_ms"],
         reason=row["reason"],
         gpus=tuple(load(row["gpus"])),
+        cold_start=_load_start(row["cold_start"]),
     )

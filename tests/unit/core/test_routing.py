@@ -14,6 +14,7 @@ class Slot:
     id: str
     free: int = 1
     hints: tuple[str, ...] = ()
+    remembered: tuple[str, ...] = ()
 
 
 def chosen(slots: list[Slot], pick: Pick) -> str:
@@ -55,6 +56,24 @@ def test_a_runner_that_reported_the_hint_is_preferred() -> None:
     assert chosen(slots, Pick(hint="flux")) == "c"
 
 
+def test_a_runner_that_had_the_hint_is_preferred_where_none_reports_it() -> None:
+    assert chosen([Slot("a"), Slot("b", remembered=("sdxl", "flux"))], Pick(hint="flux")) == "b"
+    assert chosen([Slot("a", remembered=("flux",)), Slot("b", hints=("flux",))], Pick(hint="flux")) == "b"
+
+
+def test_a_runner_that_reports_other_hints_is_believed() -> None:
+    assert chosen([Slot("a"), Slot("b", hints=("sdxl",), remembered=("flux",))], Pick(hint="flux")) == "a"
+
+
+def test_of_two_that_had_the_hint_the_next_in_turn_is_taken() -> None:
+    slots = [Slot("a", remembered=("h",)), Slot("b"), Slot("c", remembered=("h",))]
+    assert (chosen(slots, Pick(0, "h")), chosen(slots, Pick(1, "h"))) == ("a", "c")
+
+
+def test_a_busy_runner_that_had_the_hint_is_never_waited_for() -> None:
+    assert chosen([Slot("a"), Slot("b", 0, remembered=("h",))], Pick(hint="h")) == "a"
+
+
 def test_hints_are_equal_or_not_never_similar() -> None:
     assert chosen([Slot("a"), Slot("b", hints=("sdxl-turbo",))], Pick(hint="sdxl")) == "a"
 
@@ -71,9 +90,8 @@ def test_a_retry_takes_the_same_runner_when_there_is_no_other() -> None:
     assert chosen([Slot("a"), Slot("b", 0)], Pick(avoid=frozenset({"a"}))) == "a"
 
 
-slots_strategy = st.lists(
-    st.builds(Slot, st.uuids().map(str), st.integers(0, 2), st.lists(st.sampled_from("xyz"), max_size=2).map(tuple)), max_size=8
-)
+some_hints = st.lists(st.sampled_from("xyz"), max_size=2).map(tuple)
+slots_strategy = st.lists(st.builds(Slot, st.uuids().map(str), st.integers(0, 2), some_hints, some_hints), max_size=8)
 
 
 @given(slots_strategy, st.integers(0, 1000), st.sampled_from(["", "x", "y"]), st.data())
@@ -92,3 +110,5 @@ def test_a_call_waits_only_if_nobody_is_free_and_a_free_match_is_always_taken(
         assert choice.runner in best
     if hint and any(hint in s.hints for s in best):
         assert hint in choice.runner.hints
+    elif hint and any(hint in s.remembered and not s.hints for s in best):
+        assert hint in choice.runner.remembered and not choice.runner.hints

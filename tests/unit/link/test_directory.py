@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roost.link.directory import Directory
+from roost.link.directory import REMEMBERED, Directory
 
 
 class Connection:
@@ -49,3 +49,22 @@ def test_the_end_of_a_resumed_call_on_an_older_connection_frees_nothing_on_the_n
     entry = directory.add("r", "rev", 1, newer, 0, held=1)  # type: ignore[arg-type]
     directory.ended(older, 0)  # type: ignore[arg-type]
     assert (entry.in_flight, entry.held, entry.free) == (0, 1, 0)
+
+
+def test_the_newest_hints_of_a_runner_are_remembered_and_the_oldest_forgotten() -> None:
+    entry = Directory().add("r", "rev", 1, Connection(), 0)  # type: ignore[arg-type]
+    for number in range(REMEMBERED):
+        entry.remember(f"h{number}")
+    entry.remember("h0")
+    entry.remember("new")
+    assert len(entry.remembered) == REMEMBERED
+    assert "h1" not in entry.remembered and {"h0", "h2", "new"} <= entry.remembered.keys()
+
+
+def test_a_runner_that_dials_again_keeps_its_hints() -> None:
+    directory = Directory()
+    entry = directory.add("r", "rev", 1, Connection(), 0)  # type: ignore[arg-type]
+    entry.remember("h")
+    entry.hints = ("reported",)
+    again = directory.add("r", "rev", 1, Connection(), 0)  # type: ignore[arg-type]
+    assert (again.hints, list(again.remembered)) == (("reported",), ["h"])

@@ -16,9 +16,11 @@ from typing import Any
 from roost.backends.base import Backend
 from roost.core import fate, fleet, placement, scaling, trial
 from roost.core.admission import Outlook
+from roost.core.explain import Held
 from roost.core.lifecycle import RUNNER, RunnerEvent, sources
 from roost.core.model import Alias, Release, ReleaseKind, Revision, RevisionState, Runner, RunnerSeen, RunnerState, Scale
 from roost.core.policy import scale_of
+from roost.core.stages import ColdStart
 from roost.demand.board import Board
 from roost.engines.fleet.roster import Known, Roster
 from roost.engines.fleet.starting import Ground, Starter
@@ -119,6 +121,11 @@ class FleetEngine:
         """The link: what a runner says on its control connection."""
         self._post(lambda: self._reported(runner_id, body))
 
+    def on_ready(self, runner_id: str, start: ColdStart) -> None:
+        """The link: it takes calls, and this is what its start took. Written aside: callers wait for this runner, not for its story."""
+        if not self._stopped:
+            self._spawn_task(_unless_closed(self._store.runners.keep_cold_start(runner_id, start)))
+
     def on_fate(self, runner_id: str, verdict: fate.Fate) -> None:
         """The gateway: what an answer means for the runner that gave it."""
         self._tallies.judged(runner_id, verdict)
@@ -149,6 +156,12 @@ class FleetEngine:
     def unplaced(self) -> dict[str, placement.Unplaced]:
         """The apps that want a runner for which there is no room, with why."""
         return dict(self._starter.no_room)
+
+    def held(self, application: str, revision_id: str | None) -> Held:
+        """What keeps further runners of this revision from starting, for whoever asks why."""
+        backoff = self._backoffs.get(revision_id or "", fleet.Backoff())
+        since_ms, reason = self._starter.no_room.get(application, (None, ""))
+        return Held(backoff.failures, backoff.reason, backoff.next_start_ms, since_ms, reason)
 
     def tally(self, revision_id: str) -> trial.Tally:
         """What became of this revision's calls and runners, as far as this server has seen it."""
