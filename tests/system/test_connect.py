@@ -1,4 +1,4 @@
-"""The CONNECT door of a real server, used by programs that know nothing of it but `https_proxy`."""
+"""The CONNECT door of a real server, used by programs that know nothing of it but `https_proxy`. What docs/guides/connect.md says is done here."""
 
 from __future__ import annotations
 

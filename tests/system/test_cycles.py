@@ -79,7 +79,8 @@ def test_start_and_stop_cycles_leave_nothing(roost: tuple[Roost, Path]) -> None:
 
     def cycle() -> int:
         assert server.call("hello").json() == {"text": "Hello, world!"}
-        (runner,) = server.runners("hello")
+        # A forked runner may answer before the supervisor has said which process it is.
+        (runner,) = until("its process is known", lambda: [one for one in server.runners("hello") if one["pid"]])
         server.api("POST", f"/v1/runners/{runner['runner_id']}/stop")
         until("the runner is gone", lambda: not server.runners("hello"))
         return int(runner["pid"])
