@@ -7,6 +7,7 @@ from typing import Any
 
 from roost.core.model import Key
 from roost.core.placement import Node
+from roost.kit.spawn import Enforcement
 from roost.server import api
 from roost.testkit.calling import Calling
 from roost.testkit.script import Answer, Script, always
@@ -32,13 +33,17 @@ async def why(world: World, path: str) -> dict[str, list[str]]:
         "query_string": b"",
         "headers": [(b"authorization", b"Key why:s"), (b"host", b"roost.test")],
     }
-    reply = await Calling(api.build(server, _no_restart), scope, b"", world.clock.now_ms)
+    reply = await Calling(api.build(server, _no_restart, _not_asked), scope, b"", world.clock.now_ms)
     assert reply.status == 200, reply.body
     return {part["title"]: [said["text"] for said in part["said"]] for part in json.loads(reply.body)["parts"]}
 
 
 async def _no_restart() -> None:
     raise AssertionError("nobody asked for a restart")
+
+
+async def _not_asked() -> Enforcement:
+    raise AssertionError("nobody asked how limits are kept")
 
 
 async def test_behind_a_busy_runner_it_waits_for_that_runner(world: World) -> None:

@@ -282,5 +282,13 @@ def document() -> str:
         "An event that a state has no arrow for raises `IllegalEvent`. Each change is one guarded statement in the store: when the row is\n"
         "no longer in a state that the event may happen in, nothing is written, because somebody else decided first.\n"
     )
-    tables = (RUNNER, REVISION, RELEASE, ENV, REQUEST, ATTEMPT, WEBHOOK)
-    return "\n".join([head, *(_section(table) for table in tables)])
+    lives = [
+        _section(RUNNER),
+        _section(REVISION),
+        _section(RELEASE),
+        _section(ENV),
+        _section(REQUEST),
+        _section(ATTEMPT),
+        _section(WEBHOOK),
+    ]
+    return "\n".join([head, *lives])

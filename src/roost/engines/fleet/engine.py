@@ -160,7 +160,8 @@ class FleetEngine:
     def held(self, application: str, revision_id: str | None) -> Held:
         """What keeps further runners of this revision from starting, for whoever asks why."""
         backoff = self._backoffs.get(revision_id or "", fleet.Backoff())
-        since_ms, reason = self._starter.no_room.get(application, (None, ""))
+        unplaced = self._starter.no_room.get(application)
+        since_ms, reason = (unplaced.since_ms, unplaced.reason) if unplaced is not None else (None, "")
         return Held(backoff.failures, backoff.reason, backoff.next_start_ms, since_ms, reason)
 
     def tally(self, revision_id: str) -> trial.Tally:
