@@ -30,6 +30,7 @@ SUBJECTS = {
     "echo": "Roost beside bare uvicorn, 1 to 64 callers",
     "slots": "one slot of 20 ms, 1 to 64 callers",
     "cold": "from zero to the first answer",
+    "burst": "200 calls at once to an app that sleeps, and to 50 apps that sleep",
     "queue": "durable submits, results and polls; Celery and dramatiq (only with their flags)",
     "subscribe": "the official Python client waits for a job of two seconds",
     "lost": "tasks that a kill -9 loses; BentoML's with --bentoml",

@@ -260,8 +260,9 @@ async def test_a_migration_that_is_killed_half_way_is_finished_by_the_next_start
     database = sqlite3.connect(roost.home / "state" / "roost.db")
     # As a server of the version before the queue left it.
     gone = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE '%REFERENCES requests%'")]
-    for table in [*gone, "webhook_tries", "webhooks", "request_events", "inputs", "outputs", "attempts", "requests"]:
+    for table in [*gone, "releases", "webhook_tries", "webhooks", "request_events", "inputs", "outputs", "attempts", "requests"]:
         database.execute(f"DROP TABLE IF EXISTS {table}")
+    database.execute("ALTER TABLE runners DROP COLUMN cold_start")
     database.execute("DELETE FROM migrations WHERE version >= 2")
     database.commit()
     database.close()

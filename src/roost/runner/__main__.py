@@ -43,8 +43,8 @@ def become(ticket: Ticket, output: Output, loaded: Loaded | None) -> None:
     if loaded is None:
         os.environ.update(ticket.env)
     else:
-        # What is the same for all runners the template has set, before the app's imports and preload(), which may have set it anew.
-        os.environ.update({name: value for name, value in ticket.env.items() if name not in os.environ})
+        # What the app itself set in its imports or preload() is its own affair; all else is this runner's, its GPUs for one.
+        os.environ.update({name: value for name, value in ticket.env.items() if name not in loaded.chosen})
     try:
         code = Host(ticket, output, RUNTIME, loaded).run()
     except SystemExit as stopped:

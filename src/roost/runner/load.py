@@ -20,6 +20,8 @@ class Loaded:
     """The app's ASGI application; None where the author's own code takes part in making it, which may need what setup() did."""
     front: AsgiApp | None = None
     """The same, with direct dispatch in front of it."""
+    chosen: frozenset[str] = frozenset()
+    """Variables of the environment that the app's imports and preload() set: forks keep them."""
 
 
 def enter(bundle: str, working_dir: str) -> None:

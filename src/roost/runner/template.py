@@ -19,7 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, Final
 
@@ -280,11 +280,13 @@ class Template:
                     gc.enable()
                     os.environ.update(self._ticket.env)
                     os.environ["FAL_RUNNER_STATE"] = os.environ["ROOST_RUNNER_STATE"] = "TEMPLATE"
+                    given = dict(os.environ)
                     enter(self._ticket.bundle, self._ticket.working_dir)
                     app = load_app(self._ticket.bundle)
                     what = "preload()"
                     self._preload(app)
-                    self._loaded = assemble_early(app)
+                    chosen = frozenset(name for name, value in os.environ.items() if given.get(name) != value)
+                    self._loaded = replace(assemble_early(app), chosen=chosen)
                     _check(fitness.findings(before))
         except _TookTooLong as late:
             raise Unfit(f"{what} did not end within {self._ticket.limit_ms / 1000:g} s; it was {late}") from None
