@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
 import pytest
 
 from roost.core.requests import AttemptState, RequestState
+from roost.engines.dispatch.attempt import Attempt
 from roost.testkit.script import FOREVER, Answer, Crash, Handler, Received, Script, always
 from roost.testkit.world import OWNER, World
 
@@ -323,3 +325,19 @@ async def test_a_runner_that_knows_the_hint_is_preferred(world: World) -> None:
         cats.append(await world.submit(body=b"cat", x_fal_runner_hint="cat"))
         await world.advance(1)
     assert len({world.ran(request_id)[0].runner_id for request_id in cats}) == 1
+
+
+async def test_an_attempt_that_is_cut_before_its_first_step_holds_up_no_hand_over(world: World) -> None:
+    await world.app(Script(answer=always(Answer(after_ms=60_000))), max_concurrency=1)
+    await world.submit()
+    await world.advance(2)
+    dispatch = world.server.dispatch
+    (entry,) = world.server.directory.all()
+    request = (await world.request(await world.submit()))._replace(id="11111111-1111-4111-8111-111111111111")
+    attempt = Attempt(dispatch._ties, request, entry.runner_id, dispatch._aside)
+    dispatch._begin(attempt, attempt.run(entry))
+    # Its task has not run yet when this cuts it.
+    for task in dispatch._tasks.values():
+        task.cancel()
+    await asyncio.wait_for(dispatch.stop(), 30)
+    assert dispatch._tasks == {} and dispatch._attempts == {}

@@ -65,7 +65,9 @@ KINDS = (deploy, go_back, scale, renew, stop_a_runner, restart)
 class Submitter:
     """Submits at a steady rate, and asks for each result in the end."""
 
-    roost: Roost
+    address: str
+    path: str
+    key: str
     accepted: list[tuple[str, str]] = field(default_factory=list)
     """Request id and mark."""
     refused: list[str] = field(default_factory=list)
@@ -103,10 +105,10 @@ class Submitter:
         return found
 
     async def _ask(self, method: str, below: str, body: bytes = b"") -> Response:
-        connection = await Connection.open(self.roost.address)
+        connection = await Connection.open(self.address)
         try:
-            headers = [("content-type", "application/json"), ("authorization", f"Key {self.roost.key}")]
-            return await connection.ask(method, f"/_queue/{self.roost.owner}/{APP}{below}", headers, body)
+            headers = [("content-type", "application/json"), ("authorization", f"Key {self.key}")]
+            return await connection.ask(method, f"{self.path}{below}", headers, body)
         finally:
             await connection.close()
 
@@ -116,7 +118,7 @@ async def test_changes_of_every_kind_fail_no_request(warm: Roost) -> None:
     order = [*KINDS, *dice.choices(KINDS, k=max(0, CHANGES - len(KINDS)))]
     dice.shuffle(order)
     prober = Prober(warm.address, [(f"/{warm.owner}/{APP}", [])], durations_ms=(5, 20, 80))
-    submitter, done = Submitter(warm), asyncio.Event()
+    submitter, done = Submitter(warm.address, f"/_queue/{warm.owner}/{APP}", warm.key), asyncio.Event()
 
     def change() -> None:
         time.sleep(1.0)

@@ -72,8 +72,13 @@ class DispatchEngine:
         while self._tasks:
             patience_over = asyncio.get_running_loop().time() >= until
             for attempt, task in list(self._tasks.items()):
-                if attempt.may_be_cut or patience_over:
+                if task.done():
+                    # It was cut before its first step, and could not say that it is over: waiting for it would never end.
+                    self._over(attempt)
+                elif attempt.may_be_cut or patience_over:
                     task.cancel()
+            if not self._tasks:
+                break
             await asyncio.wait(list(self._tasks.values()), timeout=_STEP_S, return_when=asyncio.FIRST_COMPLETED)
         for task in self._asides:
             task.cancel()
@@ -146,7 +151,9 @@ class DispatchEngine:
         self._by_runner.setdefault(attempt.runner_id, set()).add(attempt)
         if attempt.request.deaths:
             self._suspects.add(attempt)
-        self._tasks[attempt] = asyncio.get_running_loop().create_task(self._carry(attempt, work))
+        task = self._tasks[attempt] = asyncio.get_running_loop().create_task(self._carry(attempt, work))
+        # Of a task that is cut before its first step nobody has begun it.
+        task.add_done_callback(lambda _: work.close())
 
     async def _carry(self, attempt: Attempt, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -161,7 +168,9 @@ class DispatchEngine:
 
     def _over(self, attempt: Attempt) -> None:
         runner_id = attempt.runner_id
-        del self._attempts[attempt.request.id]
+        if self._attempts.get(attempt.request.id) is attempt:
+            # Else the next attempt of this request has begun already, by what this one did last.
+            del self._attempts[attempt.request.id]
         del self._tasks[attempt]
         self._suspects.discard(attempt)
         others = self._by_runner[runner_id]
