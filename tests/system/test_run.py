@@ -42,10 +42,10 @@ def test_output_appears_within_a_second_and_names_its_request_with_many_calls_in
         talk.says(READY)
         url = talk.url()
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            answers = list(pool.map(lambda n: post(url, name=f"n{n}", wait_s=0.5), range(AT_ONCE)))
+            answers = list(pool.map(lambda n: post(url, name=f"n{n:02}", wait_s=0.5), range(AT_ONCE)))
         for number, answer in enumerate(answers):
             tag = answer.headers["x-fal-request-id"][:8]
-            assert talk.says(f"end n{number}".ljust(5), patience_s=5).startswith(f"{tag} out |")
+            assert talk.says(f"end n{number:02}", patience_s=5).startswith(f"{tag} out |")
         failed = post(url, name="boom")
         answered = time.monotonic()
         assert failed.status_code == 500

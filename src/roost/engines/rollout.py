@@ -240,9 +240,11 @@ class RolloutEngine:
             reason=reason,
             actor=revision.created_by,
         )
-        if alias is not None and alias.revision_id not in (None, revision.id) and not plan.detached and self._budget.window_ms:
-            await self._store.releases.create(self._trial_of(revision, alias.revision_id or "", now_ms))
+        # First: whoever is told in a moment that the new one serves must not be answered by the old one.
         self._hints.give("apps")
+        before = alias.revision_id if alias is not None else None
+        if before not in (None, revision.id) and not plan.detached and not ephemeral and self._budget.window_ms:
+            await self._store.releases.create(self._trial_of(revision, before or "", now_ms))
         await self._finish(revision, RevisionEvent.SWITCHED, reason, now_ms)
 
     def _trial_of(self, revision: Revision, previous: str, now_ms: int) -> Release:
